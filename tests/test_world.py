@@ -1,0 +1,203 @@
+"""The world: exact, deterministic, and twins that differ in one property and nothing else."""
+
+from itertools import groupby
+
+import pandas as pd
+import pytest
+
+from helpers import grammar, world
+from helpers.grammar import CLASSES
+
+WORLD = world.build()
+SMALL = {"families": 3, "per_family": 2}
+
+
+def _tree(language, split="dev"):
+    """Each sentence as the set of (concept, head concept, relation): the tree without the order of words."""
+    said = {}
+    for sentence, meaning in WORLD.meanings(split).items():
+        words = grammar.say(language, meaning)
+        said[sentence] = sorted(
+            (w.concept, words[w.head - 1].concept if w.head else -1, w.deprel, w.upos) for w in words
+        )
+    return said
+
+
+def _texts(language, split="dev"):
+    return {s: [w.form for w in grammar.say(language, m)] for s, m in WORLD.meanings(split).items()}
+
+
+def test_the_same_seed_gives_the_same_world_and_another_seed_another():
+    again = world.build.__wrapped__()
+    pd.testing.assert_frame_equal(WORLD.sentences(["A1", "F4"]), again.sentences(["A1", "F4"]))
+    assert WORLD.documents(50, seed=3) == again.documents(50, seed=3) != WORLD.documents(50, seed=4)
+    forms, others = WORLD.lexicon().form, world.build(seed=1).lexicon().form
+    assert forms.tolist() != others.tolist() and not set(forms).isdisjoint(others)
+
+
+def test_splits_share_no_meaning_with_each_other_or_with_pretraining():
+    held = [set(WORLD.meanings(split).values()) for split in world.SPLITS]
+    assert [len(x) for x in held] == list(world.SPLITS.values())
+    assert len(set.union(*held)) == sum(world.SPLITS.values())
+    plain = world.build(options=world.Options(mixing=0.0, **SMALL))
+    texts = {t for split in world.SPLITS for t in plain.sentences(split=split).text}
+    texts |= {t for split in world.SPLITS for t in plain.sentences(split=split, paraphrase=True).text}
+    assert texts.isdisjoint(plain.documents(2000))
+
+
+@pytest.mark.parametrize("split", world.SPLITS)
+def test_distinct_meanings_give_distinct_sentences_in_every_language(split):
+    table = WORLD.sentences(split=split)
+    assert not table.duplicated(["language", "text"]).any()
+    assert not table.duplicated(["language", "sentence"]).any()
+    assert (table.groupby("language").size() == world.SPLITS[split]).all()
+
+
+def test_forms_are_unique_within_a_language():
+    lexicon = WORLD.lexicon()
+    assert not lexicon.duplicated(["language", "form"]).any()
+
+
+@pytest.mark.parametrize("families, per_family", [(1, 2), (3, 8), (30, 10)])
+def test_a_world_of_any_size_grows(families, per_family):
+    grown = world.build(options=world.Options(families=families, per_family=per_family))
+    assert grown.languages.language.is_unique and len(grown.languages) == families * per_family
+    assert not grown.lexicon().duplicated(["language", "form"]).any()
+
+
+def test_more_than_300_languages_are_refused():
+    with pytest.raises(ValueError, match="400 families x 1 languages; between 2 and 300"):
+        world.build(options=world.Options(families=400, per_family=1))
+
+
+def test_trees_are_well_formed_and_text_and_treebank_agree():
+    for language in ["A1", "B2", "C4", "D1", "E3"]:
+        texts = dict(WORLD.sentences([language])[["sentence", "text"]].to_numpy())
+        for sentence, rows in groupby(WORLD.treebank(language).itertuples(), lambda word: word.sentence):
+            words = list(rows)
+            heads = {word.token: word.head for word in words}
+            assert " ".join(word.form for word in words) == texts.pop(sentence)
+            assert list(heads) == list(range(1, len(words) + 1))
+            assert [word.deprel for word in words if word.head == 0] == ["root"]
+            assert [word.head for word in words if word.deprel == "root"] == [0]
+            for token in heads:
+                assert any((token := heads[token]) == 0 for _ in words)
+        assert not texts
+
+
+def test_similarity_is_symmetric_and_highest_with_itself():
+    table = WORLD.similarity().set_index(["measure", "source", "target"]).value
+    for measure in table.index.unique("measure"):
+        square = table[measure].unstack()
+        assert ((square - square.T).abs() < 1e-12).all().all()
+        assert (square.to_numpy().diagonal()[:, None] >= square.to_numpy()).all()
+
+
+def test_similarity_equals_what_the_lexicon_and_the_table_of_languages_say():
+    lexicon = WORLD.lexicon().pivot(index="concept", columns="language", values="etymon").drop(index=grammar.THE)
+    value = WORLD.similarity().set_index(["measure", "source", "target"]).value
+    same = (lexicon["A1"] == lexicon["A2"]).sum() + (
+        WORLD.language("A1").etyma[grammar.THE] == WORLD.language("A2").etyma[grammar.THE]
+    )
+    assert value["lexical", "A1", "A2"] == pytest.approx(same / 119)
+    rows = WORLD.languages.set_index("language")
+    keys = list(grammar.ORDER_CHOICES)
+    assert value["syntactic", "A1", "C3"] == pytest.approx((rows.loc["A1", keys] == rows.loc["C3", keys]).mean())
+    assert value["genealogical", "A1", "A2"] == pytest.approx(2 / 3) and value[
+        "genealogical", "A1", "A3"
+    ] == pytest.approx(1 / 3)
+    assert value["genealogical", "A1", "B1"] == 0
+
+
+@pytest.mark.parametrize("dose", [0.3, 1.0])
+@pytest.mark.parametrize("language", ["A1", "C3", "E2"])
+@pytest.mark.parametrize("change", world.CHANGES)
+def test_a_twin_differs_in_the_named_property_and_in_nothing_else(language, change, dose):
+    grown = WORLD.twin(language, change, dose)
+    original = grown.language(language)
+    twin = grown.language(f"{language}-{change}" + ("" if dose == 1 else f"-{dose:g}"))
+    differs = {
+        "script": twin.letters != original.letters,
+        "lexicon": twin.stems != original.stems,
+        "order": twin.grammar != original.grammar,
+        "morphology": twin.endings != original.endings,
+    }
+    assert [name for name, different in differs.items() if different] == [change]
+    assert (twin.family, twin.branch, twin.position) == (original.family, original.branch, original.position)
+    assert _tree(twin) == _tree(original)
+    before, after = _texts(original), _texts(twin)
+    if change == "order":
+        assert {s: sorted(t) for s, t in before.items()} == {s: sorted(t) for s, t in after.items()}
+    else:
+        tags = [
+            [w.concept for w in grammar.say(x, m)] for x in (original, twin) for m in WORLD.meanings("dev").values()
+        ]
+        assert tags[: len(tags) // 2] == tags[len(tags) // 2 :]
+    if change == "morphology":
+        content = [i for i, kind in enumerate(grammar.KINDS) if kind not in CLASSES]
+        assert [twin.forms[i] for i in content] == [original.forms[i] for i in content]
+    if dose == 1 and change in ("script", "lexicon"):
+        assert all(set(before[s]).isdisjoint(after[s]) for s in before)
+    assert len(set(map(tuple, after.values()))) == len(after)
+    assert before != after
+
+
+@pytest.mark.parametrize("change", world.CHANGES)
+def test_a_larger_dose_changes_what_a_smaller_one_does_and_more(change):
+    changed = []
+    for dose in (0.25, 0.5, 1.0):
+        grown = WORLD.twin("E1", change, dose)
+        twin, original = grown.language(list(grown.members)[-1]), grown.language("E1")
+        pairs = {"script": "letters", "lexicon": "stems", "order": "grammar", "morphology": "endings"}[change]
+        old, new = getattr(original, pairs), getattr(twin, pairs)
+        keys = old if isinstance(old, dict) else range(len(old))
+        changed.append({k for k in keys if old[k] != new[k]})
+    assert changed[0] <= changed[1] <= changed[2] and changed[0] < changed[2]
+
+
+def test_a_twin_of_an_unknown_property_or_dose_is_refused():
+    with pytest.raises(ValueError, match="take one of script, lexicon, order, morphology"):
+        WORLD.twin("A1", "tone")
+    with pytest.raises(ValueError, match="dose"):
+        WORLD.twin("A1", "script", 0.0)
+    with pytest.raises(LookupError, match="no language 'Z9'"):
+        WORLD.twin("Z9", "script")
+
+
+def test_paraphrases_keep_the_meaning_and_change_the_words():
+    table = WORLD.sentences(["A1", "D2"], paraphrase=True).merge(
+        WORLD.sentences(["A1", "D2"]), on=["language", "sentence"]
+    )
+    assert (table.text_x != table.text_y).all() and len(table) > 200
+
+
+def test_knobs_do_what_they_say():
+    def share(measure, **options):
+        grown = world.build(options=world.Options(**SMALL, **options))
+        return grown.similarity().query("source != target and measure == @measure").value.mean()
+
+    usual = share("lexical")
+    assert share("lexical", international=0.5) > usual + 0.2
+    assert share("lexical", replacement=0.6) < usual
+    assert share("lexical", borrowing=0.4) > usual
+    assert share("syntactic", one_order=True) == 1.0
+    assert share("script", scripts=("Latn",)) == 1.0
+
+
+def test_mixing_and_switching_set_how_many_languages_a_document_holds():
+    def languages_in(documents, grown):
+        owner = grown.lexicon().groupby("form").language.agg(set)
+        return [len(set.intersection(*(owner[w] for w in text.split()))) == 0 for text in documents]
+
+    plain = world.build(options=world.Options(mixing=0.0, **SMALL))
+    mixed = world.build(options=world.Options(mixing=1.0, switched=1.0, **SMALL))
+    assert not any(languages_in(plain.documents(200), plain))
+    assert sum(languages_in(mixed.documents(200), mixed)) > 120
+
+
+def test_sparse_collocations_concentrate_the_meanings():
+    def distinct(concentration):
+        grown = world.build(options=world.Options(collocations=concentration, mixing=0.0, families=1, per_family=2))
+        return len(set(grown.documents(1000)))
+
+    assert distinct(0.1) < distinct(0.25) < distinct(10.0)
