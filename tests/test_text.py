@@ -1,0 +1,224 @@
+"""Text: words and tokens, n-grams equal to scikit-learn's, word features, types and their overlap."""
+
+import os
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
+
+from helpers import corpora, text
+
+TEXTS = ["Der Hund bellt.", "the  dog\tbarks", "Ὁ κύων", "कुत्ता भौंकता है", "狗在叫。", "", "a 𝔘 a"]
+TEXT = st.text(alphabet="ab c語न्", max_size=8)
+
+
+class Tokenizer:
+    """One token per word; those not in its list are unknown (0)."""
+
+    unk_token_id = 0
+
+    def __init__(self, known):
+        self.known = {word: place for place, word in enumerate(known, 1)}
+
+    def __call__(self, texts, add_special_tokens=True):
+        assert add_special_tokens is False
+        return {"input_ids": [[self.known.get(word, 0) for word in line.split()] for line in texts]}
+
+
+# words and tokens
+
+
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ("Ja, im Haus (2nd)!", ["Ja", "im", "Haus", "2nd"]),
+        ("कुत्ता भौंकता है।", ["कुत्ता", "भौंकता", "है"]),
+        ("می‌خواهم بروم", ["می‌خواهم", "بروم"]),
+        ("狗在叫。", ["狗", "在", "叫"]),
+        ("ที่นี่", ["\u0e17\u0e35\u0e48", "\u0e19\u0e35\u0e48"]),  # vowel signs and tones stay with their letter
+        ("... — !", []),
+    ],
+)
+def test_words_are_runs_of_letters_with_their_marks(line, expected):
+    assert text.words(line) == expected
+
+
+def test_token_counts_keep_the_index_and_count_unknown_tokens():
+    lines = pd.Series(["der hund bellt", "der x", "…"], index=[7, 3, 5])
+    table = text.token_counts(lines, Tokenizer(["der", "hund", "bellt"]))
+    assert table.index.tolist() == [7, 3, 5]
+    assert table["tokens"].tolist() == [3, 2, 1] and table["words"].tolist() == [3, 2, 0]
+    assert table["fertility"].tolist()[:2] == [1, 1] and np.isnan(table["fertility"].iloc[2])
+    assert table["unknown"].tolist() == [0, 0.5, 1]
+    assert text.token_counts([], Tokenizer([])).empty
+
+
+def test_languages_with_many_unknown_tokens_are_named():
+    table = pd.DataFrame({"language": ["a", "a", "b"], "tokens": [90, 10, 100], "unknown": [0.0, 1.0, 0.05]})
+    with pytest.warns(UserWarning, match=r"more than 5% unknown tokens: a 10%"):
+        assert text.warn_unknown(table)["language"].tolist() == ["a"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert text.warn_unknown(table, limit=0.1).empty
+
+
+def test_latin_letters_stand_for_every_script():
+    latin = text.to_latin(["Привет", "κύων", "狗", "plain"])
+    assert latin[0] == "Privet" and latin[3] == "plain" and all(line.isascii() for line in latin)
+
+
+# n-grams
+
+
+def by_gram(counts, grams):
+    """{n-gram: column} with dense columns."""
+    return {gram: column.tolist() for gram, column in zip(grams, counts.toarray().T)}
+
+
+@pytest.mark.parametrize("ngrams", [(1, 1), (1, 4), (3, 3)])
+def test_character_ngrams_equal_scikit_learn(ngrams):
+    oracle = CountVectorizer(analyzer="char", ngram_range=ngrams)
+    expected = oracle.fit_transform(" ".join(line.split()) for line in TEXTS)
+    assert by_gram(*text.features(TEXTS, ngrams=ngrams)) == by_gram(expected, oracle.get_feature_names_out())
+
+
+def test_word_ngrams_equal_scikit_learn():
+    oracle = CountVectorizer(analyzer="word", tokenizer=text.words, token_pattern=None, ngram_range=(1, 2))
+    expected = oracle.fit_transform(TEXTS)
+    found = by_gram(*text.features(TEXTS, analyzer="word", ngrams=(1, 2)))
+    assert found == by_gram(expected, oracle.get_feature_names_out())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(TEXT, min_size=1, max_size=6))
+def test_every_ngram_is_counted_where_it_stands(lines):
+    counts, grams = text.features(lines, ngrams=(1, 3))
+    assert len(set(grams)) == len(grams) == counts.shape[1]
+    for row, line in zip(counts.toarray(), lines):
+        clean = " ".join(line.lower().split())
+        slow = {}
+        for n in (1, 2, 3):
+            for i in range(len(clean) - n + 1):
+                slow[clean[i : i + n]] = slow.get(clean[i : i + n], 0) + 1
+        assert {gram: count for gram, count in zip(grams, row) if count} == slow
+
+
+def test_more_texts_than_one_block_keep_their_rows():
+    lines = [f"satz {i}" for i in range(2100)]
+    counts, grams = text.features(lines, ngrams=(1, 4))
+    digit = {gram: place for place, gram in enumerate(grams)}
+    assert counts.shape[0] == 2100
+    assert counts[2099, digit["2099"]] == 1 and counts[1999, digit["9"]] == 3 and counts[7, digit["2099"]] == 0
+
+
+def test_tfidf_of_chosen_rows_equals_scikit_learn_on_their_vocabulary():
+    counts, _ = text.features(TEXTS, ngrams=(1, 2))
+    fit = np.array([0, 1, 3])
+    before = counts.toarray()
+    known = np.flatnonzero(counts[fit].sum(0))
+    expected = TfidfTransformer().fit(counts[fit][:, known]).transform(counts[:, known]).toarray()
+    found = text.tfidf(counts, fit).toarray()
+    np.testing.assert_allclose(found[:, known], expected, atol=1e-6)
+    assert not np.delete(found, known, axis=1).any() and (counts.toarray() == before).all()
+
+
+def test_ngrams_that_cannot_be_made_say_why():
+    with pytest.raises(ValueError, match="no texts"):
+        text.features([])
+    with pytest.raises(ValueError, match="analyzer 'wordd'"):
+        text.features(["a"], analyzer="wordd")
+    with pytest.raises(ValueError, match="shorten the n-grams"):
+        text.features(["".join(map(chr, range(0x4E00, 0x6E00)))], ngrams=(1, 5))
+
+
+# words of treebanks
+
+
+def bank(*sentences):
+    rows = [("x", str(i), j + 1, form) for i, words in enumerate(sentences) for j, form in enumerate(words.split())]
+    return pd.DataFrame(rows, columns=["language", "sentence", "token", "form"])
+
+
+def test_word_features_depend_on_the_word_and_its_neighbours_only():
+    rows = text.word_features(bank("Der Hund bellt", "Der Hund bellt", "ein Hund bellt laut")).toarray()
+    assert (rows[:3] == rows[3:6]).all()
+    assert (rows[1] != rows[7]).any()  # another word before
+    assert (rows[2] != rows[8]).any()  # a word after instead of the end
+    assert set(np.unique(rows)) == {0, 1}
+
+
+def test_neighbours_do_not_reach_into_the_next_sentence():
+    first = text.word_features(bank("a b", "c d")).toarray()
+    second = text.word_features(bank("a b", "e f")).toarray()
+    assert (first[:2] == second[:2]).all() and (first[2:] != second[2:]).any(1).all()
+
+
+def test_words_of_treebanks_made_apart_share_columns():
+    together = text.word_features(bank("a b", "c d")).toarray()
+    assert (together[2:] == text.word_features(bank("c d")).toarray()).all()
+
+
+def test_words_out_of_order_are_refused():
+    with pytest.raises(ValueError, match="not in reading order"):
+        text.word_features(bank("a b c").iloc[[1, 0, 2]])
+
+
+@pytest.mark.parametrize("form, look", [("McDonald", "XxXx"), ("1999", "0"), ("US-Dollar", "X-Xx"), ("狗狗", "c")])
+def test_shapes_are_short(form, look):
+    assert text.shape(form) == look
+
+
+# types and their overlap
+
+
+def test_types_of_every_kind():
+    lines = ["Ab  ab", "b"]
+    assert text.types(lines, "chr") == {"a", "b"}
+    assert text.types(lines, "tri") == {"ab ", "b a", " ab"}
+    assert text.types(lines, "wor") == {"ab", "b"}
+    assert text.types(["ab b", "c"], "swt", tokenizer=Tokenizer(["ab", "b"])) == {0, 1, 2}
+    with pytest.raises(LookupError, match="'quad'"):
+        text.types(lines, "quad")
+    with pytest.raises(ValueError, match="needs a tokenizer"):
+        text.types(lines, "swt")
+
+
+SETS = st.dictionaries(st.sampled_from("xyz"), st.sets(st.sampled_from("abcde")), min_size=1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SETS, SETS, st.sampled_from(text.HOW))
+def test_overlap_equals_the_sets(sources, targets, how):
+    found = text.coverage(sources, targets, how)
+    assert found.index.tolist() == list(sources) and found.columns.tolist() == list(targets)
+    for s, source in sources.items():
+        for t, target in targets.items():
+            both = len(source & target)
+            whole = {"coverage": len(target), "jaccard": len(source | target), "langrank": len(source) + len(target)}[
+                how
+            ]
+            value = found.loc[s, t]
+            assert (np.isnan(value) and whole == 0) or (whole and value == both / whole)
+
+
+def test_coverage_is_directional_and_jaccard_is_not():
+    sets = {"small": {"a"}, "large": {"a", "b"}}
+    found = text.coverage(sets)
+    assert found.loc["large", "small"] == 1 and found.loc["small", "large"] == 0.5
+    assert (text.coverage(sets, how="jaccard") == text.coverage(sets, how="jaccard").T.values).all().all()
+    assert found.index.name == "source" and found.columns.name == "target"
+    with pytest.raises(LookupError, match="'dice'"):
+        text.coverage(sets, how="dice")
+
+
+def test_real_neighbours_share_more_trigrams():
+    if not os.environ.get("ISOGLOSS_DATA"):
+        pytest.skip("ISOGLOSS_DATA names no folder with real corpora")
+    table = corpora.load("sib200", ["nob_Latn", "nno_Latn", "fin_Latn", "rus_Cyrl"])
+    sets = {language: text.types(part, "tri") for language, part in table.groupby("language")["text"]}
+    found = text.coverage(sets)
+    assert found.loc["nob_Latn", "nno_Latn"] > found.loc["fin_Latn", "nno_Latn"] > found.loc["rus_Cyrl", "nno_Latn"]
