@@ -1,0 +1,168 @@
+"""One sort, all languages: the rank sums and precisions of every language from a single sort of a unit's responses.
+
+A key is 64 bits: above, the response, mapped so that a greater response is a smaller integer; below, its row. Sorting
+plain integers, which numpy does with vector instructions, then carries the rows along. Sums of ranks are kept doubled,
+so that they are whole numbers, ties included.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numba import float64, int64, njit, types, uint8, uint16, uint32, uint64, void
+
+_CHUNK = 2**18  # responses sorted at a time: their keys stay in a core's cache
+_SIGN, _EXPONENT, _LOW = uint32(0x80000000), uint32(0x7F800000), uint64(0xFFFFFFFF)
+
+
+def sums(responses, codes, count: int):
+    """Twice the summed ranks and the summed precisions at own rows, each [unit, language].
+
+    `responses` are [sentence, unit], `codes` the number of each row's language, below `count`. Rank 1 is the greatest
+    response; ties share their mean rank and their last precision. NaN and infinity raise, naming the units. A CUDA
+    tensor is sorted where it lies.
+    """
+    if torch.is_tensor(responses) and responses.is_cuda:
+        return sums_on_device(responses, codes, count)
+    codes = codes.astype(np.uint16)
+    return tuple(np.concatenate(part) for part in zip(*_chunked(lambda keys: _walk(keys, codes, count), responses)))
+
+
+def sums_on_device(responses: torch.Tensor, codes, count: int):
+    """What `sums` gives, from torch sorts on the tensor's own device, in blocks of units."""
+    codes, rows = torch.as_tensor(codes.astype(np.int64), device=responses.device), len(codes)
+    blocks = responses.detach().T.split(max(1, 2**24 // rows))
+    bad = torch.cat([~block.isfinite().all(1) for block in blocks])
+    _check_finite(bad.nonzero()[:, 0].tolist(), len(bad))
+    parts = [_block_sums(block, codes, count) for block in blocks]
+    return tuple(torch.cat(part).cpu().numpy() for part in zip(*parts))
+
+
+def products(responses, weights):
+    """Twice the ranks of each unit times `weights` [sentence, column], one array [unit, column] per chunk of units."""
+    return _chunked(lambda keys: _ranks(keys) @ weights, responses)
+
+
+def area(ranks, size, rows: int):
+    """AUROC from doubled rank sums over `size` of the `rows`; exact until the one division."""
+    rest = rows - size
+    return (2 * size * rest + size * (size + 1) - ranks) / (2 * size * rest)
+
+
+def array(responses):
+    """A numpy array of the same values, without a copy where there can be; bfloat16 becomes float32."""
+    if torch.is_tensor(responses):
+        responses = responses.detach()
+        return (responses.float() if responses.dtype == torch.bfloat16 else responses).cpu().numpy()
+    return np.asarray(responses)
+
+
+def _chunked(function, responses) -> list:
+    """`function` of the sorted keys of each chunk of units, in order, on as many threads as torch uses."""
+    by_unit = array(responses).T
+    step = max(1, _CHUNK // max(1, by_unit.shape[1]))
+
+    def part(start):
+        keys, bad = _sorted_keys(_exact(by_unit[start : start + step]))
+        return function(keys), bad
+
+    starts = range(0, len(by_unit), step)
+    with ThreadPoolExecutor(min(torch.get_num_threads(), max(1, len(starts)))) as pool:
+        results, bad = zip(*pool.map(part, starts))
+    _check_finite(np.flatnonzero(np.concatenate(bad)), len(by_unit))
+    return list(results)
+
+
+def _exact(block):
+    """The block in the smaller of float32 and float64 that holds its type."""
+    small = block.dtype == np.float32 or block.dtype.itemsize <= 2
+    return block.astype(np.float32 if small else np.float64, copy=False)
+
+
+def _sorted_keys(block):
+    """Sorted keys [unit, sentence] of a block of responses, greatest first, and which units are not finite."""
+    if block.dtype == np.float32:
+        keys, bad = np.empty(block.shape, np.uint64), np.empty(len(block), np.uint8)
+        _pack(np.ascontiguousarray(block).view(np.uint32), keys, bad)
+        keys.sort(axis=1)
+        return keys, bad
+    order = np.argsort(-block, axis=1)
+    falling = np.take_along_axis(block, order, axis=1)
+    place = np.cumsum(falling[:, 1:] != falling[:, :-1], axis=1, dtype=np.uint64)  # 64 bits leave no room: number them
+    keys = order.astype(np.uint64)
+    keys[:, 1:] |= place << np.uint64(32)
+    return keys, ~np.isfinite(block).all(axis=1)
+
+
+@njit(void(types.Array(uint32, 2, "C", readonly=True), uint64[:, ::1], uint8[::1]), nogil=True, cache=True)
+def _pack(bits, keys, bad):
+    """Unsorted keys of float32 responses, seen as integers, and which units are not finite."""
+    for unit in range(bits.shape[0]):
+        row, key, wrong = bits[unit], keys[unit], uint8(0)
+        for i in range(row.size):
+            value = uint32(0) if row[i] == _SIGN else row[i]  # -0.0 equals 0.0
+            wrong |= (value & _EXPONENT) == _EXPONENT
+            falling = value if value & _SIGN else value ^ uint32(0x7FFFFFFF)
+            key[i] = (uint64(falling) << uint64(32)) | uint64(i)
+        bad[unit] = wrong
+
+
+@njit(types.UniTuple(float64[:, ::1], 2)(uint64[:, ::1], uint16[::1], int64), nogil=True, cache=True)
+def _walk(keys, codes, count):
+    """The two sums of each language, [unit, language], from one walk down each unit's sorted keys."""
+    units, n = keys.shape
+    ranks, precision = np.zeros((units, count)), np.zeros((units, count))
+    for unit in range(units):
+        row, twice, total, seen = keys[unit], ranks[unit], precision[unit], np.zeros(count, np.int64)
+        start = 0
+        for end in range(1, n + 1):
+            seen[codes[row[end - 1] & _LOW]] += 1
+            if end < n and (row[end] ^ row[end - 1]) <= _LOW:
+                continue
+            for i in range(start, end):  # rows start to end - 1 are tied
+                code = codes[row[i] & _LOW]
+                twice[code] += start + end + 1
+                total[code] += seen[code] / end
+            start = end
+    return ranks, precision
+
+
+@njit(float64[:, ::1](uint64[:, ::1]), nogil=True, cache=True)
+def _ranks(keys):
+    """Twice the rank of every response [unit, sentence]: 2 for a sole greatest, their mean for tied ones."""
+    ranks = np.empty(keys.shape)
+    for unit in range(keys.shape[0]):
+        row, start = keys[unit], 0
+        for end in range(1, row.size + 1):
+            if end < row.size and (row[end] ^ row[end - 1]) <= _LOW:
+                continue
+            for i in range(start, end):
+                ranks[unit, row[i] & _LOW] = start + end + 1
+            start = end
+    return ranks
+
+
+def _block_sums(block, codes, count):
+    """Both sums [unit, language] of a block [unit, sentence]: a block of ties is told by its first and last place."""
+    place = torch.arange(1, block.shape[1] + 1, device=block.device)
+    value, order = block.sort(dim=1, descending=True)
+    edge = torch.ones(len(block), len(place) + 1, dtype=torch.bool, device=block.device)
+    edge[:, 1:-1] = value[:, 1:] != value[:, :-1]
+    start = torch.where(edge[:, :-1], place - 1, 0).cummax(1).values
+    end = torch.where(edge[:, 1:], place, len(place)).flip(1).cummin(1).values.flip(1)
+    own, ranks, precision = codes[order], [], []
+    for code in range(count):
+        mine = own == code
+        seen = mine.cumsum(1).gather(1, end - 1)
+        ranks.append(((start + end + 1) * mine).sum(1).double())
+        precision.append((mine * seen / end.double()).sum(1))
+    return torch.stack(ranks, 1), torch.stack(precision, 1)
+
+
+def _check_finite(bad, units):
+    if len(bad):
+        names = ", ".join(map(str, bad[:8])) + (", ..." if len(bad) > 8 else "")
+        raise ValueError(
+            f"{len(bad)} of {units} units hold NaN or infinite responses (units {names}); "
+            "drop the sentences that cause them, or run the model in float32"
+        )

@@ -1,0 +1,146 @@
+"""Slow, obvious versions of what `helpers` computes fast: the other side of the equality tests."""
+
+import numpy as np
+
+
+def abx_distance(x, a, distance):
+    """Distance of two vectors; cosine and Euclidean so written that exact numbers stay exact."""
+    if distance == "euclidean":
+        return float(((x - a) ** 2).sum())
+    return -float((x / np.sqrt((x**2).sum())) @ (a / np.sqrt((a**2).sum())))
+
+
+def abx_triples(variant, n):
+    """All (A, B, X) of one ordered pair (p, q), each as (sentence, 0 for p or 1 for q)."""
+    for i in range(n):
+        for j in range(n):
+            if i == j:
+                continue
+            if variant == "meaning":
+                yield (i, 0), (j, 0), (i, 1)
+            if variant == "form":
+                yield (i, 0), (i, 1), (j, 0)
+            if variant == "conflict":
+                yield (i, 1), (j, 0), (i, 0)
+            for k in range(n):
+                if variant == "form_all" or (variant == "form_all_different" and k not in (i, j)):
+                    yield (i, 0), (k, 1), (j, 0)
+
+
+def abx_accuracy(embeddings, variant, distance="cosine", weights=None):
+    """ABX accuracy [p, q] by a loop over triples; a triple of sentences i and j weighs weights[i] * weights[j]."""
+    size, n, _ = embeddings.shape
+    weights = np.ones(n) if weights is None else weights
+    result = np.full((size, size), np.nan)
+    for p in range(size):
+        for q in range(size):
+            won, total = 0.0, 0.0
+            for a, b, x in abx_triples(variant, n) if p != q else ():
+                vector_a, vector_b, vector_x = (embeddings[(p, q)[side], item] for item, side in (a, b, x))
+                to_a, to_b = (abx_distance(vector_x, other, distance) for other in (vector_a, vector_b))
+                weight = np.prod([weights[item] for item in {a[0], b[0], x[0]}])
+                won += weight * ((to_a < to_b) + 0.5 * (to_a == to_b))
+                total += weight
+            if total:
+                result[p, q] = won / total
+    return result
+
+
+def auroc(response, own):
+    """Share of (own, other) pairs of rows that a response orders rightly, a tie counting half."""
+    pairs = [(a > b) + (a == b) / 2 for a in response[own] for b in response[~own]]
+    return float(sum(pairs)) / len(pairs)
+
+
+def average_precision(response, own):
+    """Precision at each distinct threshold, weighted by the share of own rows that it adds."""
+    total = 0.0
+    for threshold in np.unique(response):
+        above = response >= threshold
+        total += own[response == threshold].sum() / own.sum() * own[above].sum() / above.sum()
+    return total
+
+
+def cosine(a, b):
+    """Cosine of two vectors."""
+    return float(a @ b / np.sqrt(a @ a) / np.sqrt(b @ b))
+
+
+def top1(query, candidates, margin=None):
+    """Per query, 1/m if the own row is among the m best candidates; by cosine, or ratio margin among the k nearest."""
+    table, hits = np.array([[cosine(a, b) for b in candidates] for a in query]), []
+    nearest = 1 if margin is None else margin
+    ahead, around = np.sort(table, 1)[:, -nearest:], np.sort(table, 0)[-nearest:]
+    for i, row in enumerate(table):
+        if margin is not None:
+            ratio = [c / ((ahead[i].mean() + around[:, j].mean()) / 2) for j, c in enumerate(row)]
+            row = np.where(row >= ahead[i, 0] - 1e-12, ratio, -np.inf)
+        best = row >= row.max() - 1e-12
+        hits.append(best[i] / best.sum())
+    return np.array(hits)
+
+
+def k_occurrence(query, candidates, k):
+    """How many queries have each candidate among their k nearest by cosine."""
+    count = np.zeros(len(candidates))
+    for a in query:
+        count[np.argsort([-cosine(a, b) for b in candidates])[:k]] += 1
+    return count
+
+
+def mean_distance(first, second, matched):
+    """Mean cosine distance over matched rows, or over all pairs of rows."""
+    pairs = [(i, j) for i in range(len(first)) for j in range(len(second)) if i == j or not matched]
+    return float(np.mean([1 - cosine(first[i], second[j]) for i, j in pairs]))
+
+
+def resampled_means(values, clusters, n, seed):
+    """Means of `n` resamples of whole clusters, drawn one by one; same law as the fast version, other draws."""
+    rng, names, means = np.random.default_rng(seed), np.unique(clusters), []
+    for _ in range(n):
+        drawn = rng.choice(names, len(names))
+        means.append(np.concatenate([values[clusters == name] for name in drawn]).mean())
+    return np.array(means)
+
+
+def shared_cosine(a, b):
+    """Cosine of two feature vectors over what both know, and the share of features that both know."""
+    both = [(x, y) for x, y in zip(a, b) if not np.isnan(x) and not np.isnan(y)]
+    lengths = np.sqrt(sum(x * x for x, _ in both) * sum(y * y for _, y in both))
+    return (sum(x * y for x, y in both) / lengths if lengths else np.nan), len(both) / len(a)
+
+
+def every_order(values):
+    """All orders of the known values, highest first, that ties allow, unknown ones last."""
+    from itertools import permutations
+
+    for order in permutations(range(len(values))):
+        ranked = [-np.inf if np.isnan(values[i]) else values[i] for i in order]
+        if ranked == sorted(ranked, reverse=True):
+            yield [i for i in order if not np.isnan(values[i])]
+
+
+def regret(scores, values, k):
+    """Best score less the best among the first k sources, averaged over all orders of equal values."""
+    return np.mean([max(scores) - max(scores[i] for i in order[:k]) for order in every_order(values)])
+
+
+def ndcg(scores, values, k):
+    """LangRank's NDCG of one target, averaged over all orders of equal values; equal scores share their mean rank."""
+    rank = [1 + sum(y > x for y in scores) + (sum(y == x for y in scores) - 1) / 2 for x in scores]
+    gain = [2 ** max(0, 11 - r) - 1 for r in rank]
+    ideal = sum(g / np.log2(i + 2) for i, g in enumerate(sorted(gain, reverse=True)[:k]))
+    found = [sum(gain[j] / np.log2(i + 2) for i, j in enumerate(order[:k])) for order in every_order(values)]
+    return np.mean(found) / ideal
+
+
+def two_way_residuals(x):
+    """What least squares on indicators of rows and columns leaves of the known cells."""
+    known = np.argwhere(~np.isnan(x))
+    design = np.zeros((len(known), sum(x.shape)))
+    for cell, (row, column) in enumerate(known):
+        design[cell, row] = design[cell, x.shape[0] + column] = 1
+    y = x[tuple(known.T)]
+    left = np.full(x.shape, np.nan)
+    left[tuple(known.T)] = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    return left
