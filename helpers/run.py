@@ -1,0 +1,239 @@
+"""Notebooks without a person: papermill with guards.
+
+One idea: a run is refused before it starts or ends whole. Parameters are checked by name and type against the
+notebook's tagged cell; the notebook executes beside its final name, which it takes only when every cell has completed.
+"""
+
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import papermill
+from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec
+from nbclient.exceptions import DeadKernelError
+
+from helpers import FIGURES, ROOT, __version__, results, store
+from helpers.parameters import Parameter, check, inspect, nearest
+
+HOUSE = Path(__file__).resolve().parents[1]  # holds the package, and the notebooks unless ISOGLOSS_HOME has its own
+_SOCKET_ROOM = 60  # characters; a Unix socket's path holds about 104
+_log = logging.getLogger(__name__)
+logging.getLogger("papermill.translators").setLevel(logging.ERROR)  # its own reader of parameters is not used here
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of a run: notebook, id, `completed` or `skipped`, seconds, results folder, executed notebook."""
+
+    notebook: str
+    run: str
+    status: str
+    seconds: float
+    folder: Path
+    output: Path
+
+
+def notebook(
+    name: str | Path, parameters: Mapping | None = None, *, output: Path | None = None, force: bool = False
+) -> Run:
+    """The completed run of a notebook; skipped when the same run is complete and its inputs are still the latest.
+
+    The executed notebook lands in the run's folder of data/results, or at `output`; relative paths in parameters are
+    read from the project's root. LookupError or ValueError for a bad name or parameter, before anything starts;
+    RuntimeError for a run that failed, with the cell, the error and the path of the notebook as far as it came.
+    """
+    source = resolve(name)
+    declared = inspect(source)
+    given = check(declared, parameters or {})
+    if "interactive" in declared:
+        given = {"interactive": False} | given
+    plan = _plan(source, declared, given, output)
+    if not force and _is_complete(plan):
+        store.write_json(plan["folder"] / results.MARKER, _marker(plan) | {"asked": time.time()})
+        return _result(plan, "skipped", 0.0)
+    started = time.time()
+    _execute(plan, given)
+    return _result(plan, "completed", time.time() - started)
+
+
+def workbook(names: list[str] | None = None, *, force: bool = False) -> pd.DataFrame:
+    """Table [notebook, seconds, status, message] of the numbered notebooks, run in order with their defaults."""
+    rows = []
+    for name in names or listed():
+        started, message = time.time(), ""
+        try:
+            status = notebook(name, force=force).status
+        except (ValueError, LookupError, RuntimeError, OSError) as error:
+            status, message = "failed", str(error)
+        rows.append({"notebook": name, "seconds": round(time.time() - started, 1), "status": status})
+        rows[-1]["message"] = message
+        _log.info("%s: %s in %s s", name, status, rows[-1]["seconds"])
+    return pd.DataFrame(rows, columns=["notebook", "seconds", "status", "message"])
+
+
+def listed() -> list[str]:
+    """Names of the numbered notebooks, in order."""
+    return sorted(path.stem for path in _shelf().glob("[0-9][0-9]_*.ipynb"))
+
+
+def resolve(name: str | Path) -> Path:
+    """Path of a notebook by its path or its name in `notebooks`; LookupError lists the nearest names."""
+    path = Path(name)
+    if path.suffix == ".ipynb" and path.is_file():
+        return path.resolve()
+    path = _shelf() / f"{path.name.removesuffix('.ipynb')}.ipynb"
+    if path.is_file():
+        return path.resolve()
+    raise LookupError(f"no notebook {str(name)!r}; nearest: {nearest(str(name), listed())}")
+
+
+def _plan(source: Path, declared: Mapping[str, Parameter], given: Mapping, output: Path | None) -> dict:
+    """Everything about a run that is known before it starts."""
+    values = {name: parameter.default for name, parameter in declared.items()} | given
+    run = f"{source.stem.split('_')[0]}-{store.key([_code(source), values, __version__])}"
+    place = results.folder(run, *(str(values.get(name, "")) for name in ("corpus", "model", "revision")))
+    default = all(given[name] == declared[name].default for name in given if name != "interactive")
+    output = Path(output).resolve() if output else place / source.name
+    if output.suffix != ".ipynb":
+        raise ValueError(f"output {output.name!r} is not a notebook's name; end it in .ipynb")
+    return {"source": source, "run": run, "parameters": values, "default": default, "folder": place, "output": output}
+
+
+def _code(source: Path) -> list[str]:
+    """What a notebook does, whatever its outputs and metadata."""
+    return [cell.source for cell in nbformat.read(source, as_version=4).cells if cell.cell_type == "code"]
+
+
+def _marker(plan: dict) -> dict:
+    return json.loads((plan["folder"] / results.MARKER).read_text(encoding="utf-8"))
+
+
+def _is_complete(plan: dict) -> bool:
+    """Whether the same run has completed, its notebook is there, and what it read is what it would read now."""
+    try:
+        marker = _marker(plan)
+        for read in marker["inputs"]:
+            path = results.latest(**read["query"], headless=True)
+            if (str(path), results.times(path)[1]) != (read["path"], read["completed"]):
+                return False
+        return marker["output"] == str(plan["output"]) and plan["output"].is_file()
+    except (OSError, ValueError, LookupError):
+        return False
+
+
+def _result(plan: dict, status: str, seconds: float) -> Run:
+    return Run(plan["source"].stem, plan["run"], status, seconds, plan["folder"], plan["output"])
+
+
+def _execute(plan: dict, given: Mapping) -> None:
+    """Run the notebook beside its final name, and give it that name and the run its marker once all is well."""
+    partial = plan["output"].with_suffix(".partial.ipynb")
+    for place in (plan["folder"], partial.parent):
+        place.mkdir(parents=True, exist_ok=True)
+    (plan["folder"] / results.MARKER).unlink(missing_ok=True)
+    started = time.time()
+    with tempfile.TemporaryDirectory(prefix="isogloss-", dir=_short(), ignore_cleanup_errors=True) as scratch:
+        book = _papermill(plan, given, partial, Path(scratch))
+        read = Path(scratch, "inputs.jsonl")
+        inputs = [json.loads(line) for line in read.read_text().splitlines()] if read.exists() else []
+    book.metadata.papermill["output_path"] = str(plan["output"])
+    store.write_text(plan["output"], nbformat.writes(book))
+    for leftover in (partial, plan["output"].with_suffix(".failed.ipynb")):
+        leftover.unlink(missing_ok=True)
+    finished = time.time()
+    times = {"started": started, "completed": finished, "asked": finished, "seconds": finished - started}
+    facts = {"notebook": plan["source"].stem, "output": str(plan["output"]), "default": plan["default"]}
+    about = store.describe(plan["parameters"]) | {"run": plan["run"]}
+    store.write_json(plan["folder"] / results.MARKER, about | facts | times | {"inputs": inputs})
+
+
+def _papermill(plan: dict, given: Mapping, partial: Path, scratch: Path) -> nbformat.NotebookNode:
+    """The executed notebook, every code cell complete; RuntimeError otherwise, the notebook kept as `.failed.ipynb`."""
+    kernel = type("Kernel", (_Kernel,), {"scratch": scratch, "environment": _environment(plan, scratch)})
+    options = {"kernel_name": "python3", "language": "python", "kernel_manager_class": kernel, "start_timeout": 120}
+    bar = {"desc": plan["source"].stem, "disable": None}
+    # papermill fills {} in paths, so those of a folder's own name are doubled
+    paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (plan["source"], partial)]
+    try:
+        with store.room_for(partial):
+            book = papermill.execute_notebook(
+                *paths, parameters=dict(given), progress_bar=bar, store_widget_state=False, **options
+            )
+    except papermill.PapermillExecutionError as error:
+        raise _failure(partial, error.cell_index, f"{error.ename}: {error.evalue}") from None
+    except DeadKernelError:
+        started = [i for i, cell in enumerate(_cells(partial)) if cell.metadata.papermill.start_time]
+        why = "the kernel was killed, most often for lack of memory; ask for fewer languages, layers or units"
+        last = (scratch / "kernel.log").read_text(errors="replace").strip()[-300:]
+        raise _failure(partial, started[-1], f"{why}\n{last}".strip()) from None
+    for index, cell in enumerate(book.cells):
+        if cell.cell_type == "code" and cell.metadata.papermill.status != "completed":
+            raise _failure(partial, index, "the notebook left early (sys.exit?); let it run to its last cell")
+    return book
+
+
+def _cells(path: Path) -> list:
+    return nbformat.read(path, as_version=4).cells
+
+
+def _failure(partial: Path, index: int, why: str) -> RuntimeError:
+    failed = partial.with_name(partial.name.replace(".partial.", ".failed."))
+    os.replace(partial, failed)
+    name = failed.name.removesuffix(".failed.ipynb")
+    return RuntimeError(f"{name} failed in cell {index}, {why}\nThe notebook as far as it came: {failed}")
+
+
+def _environment(plan: dict, scratch: Path) -> dict[str, str]:
+    """What the kernel is told: where the project lives, which run it is, and where figures and inputs are noted."""
+    return {
+        "ISOGLOSS_HOME": str(ROOT),
+        "ISOGLOSS_RUN": plan["run"],
+        "ISOGLOSS_FOLDER": str(plan["folder"]),
+        "ISOGLOSS_FIGURES": str(FIGURES) if plan["default"] else "",
+        "ISOGLOSS_INPUTS": str(scratch / "inputs.jsonl"),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(HOUSE), os.environ.get("PYTHONPATH")])),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # an inherited Agg would leave outputs empty
+    }
+
+
+class _Kernel(AsyncKernelManager):
+    """This very interpreter as a kernel, whatever kernelspecs say, over sockets in a folder of its own.
+
+    Over TCP, kernels that start together take each other's ports now and then.
+    """
+
+    scratch: Path
+    environment: dict
+
+    def __init__(self, **options: object):
+        transport = {"transport": "ipc"} if os.name == "posix" else {}
+        super().__init__(connection_file=str(self.scratch / "kernel.json"), **transport, **options)
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """What starts this interpreter."""
+        return KernelSpec(**get_kernel_dict())
+
+    async def start_kernel(self, **options: object) -> None:
+        # the folder is given here because papermill's own cwd would move this whole process
+        with open(self.scratch / "kernel.log", "wb") as log:
+            home = {"cwd": str(ROOT), "env": os.environ | self.environment}
+            await super().start_kernel(**home, stdout=log, stderr=log, **options)
+
+
+def _short() -> str | None:
+    """Folder for sockets, whose paths must stay short; none where the usual one will do."""
+    return "/tmp" if os.name == "posix" and len(tempfile.gettempdir()) > _SOCKET_ROOM else None
+
+
+def _shelf() -> Path:
+    return ROOT / "notebooks" if (ROOT / "notebooks").is_dir() else HOUSE / "notebooks"

@@ -1,0 +1,203 @@
+"""Runs are refused before they start or end whole; tiny notebooks are really executed here."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+import pytest
+from typer.testing import CliRunner
+
+from helpers import __main__ as command_line
+from helpers import results, run, store
+
+PARAMETERS = """\
+model: str = "mini"
+corpus: str = "world"
+k: int = 5  # experts per language
+interactive: bool = True
+"""
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A project of the test's own; its name holds what path templates would trip over."""
+    root = tmp_path / "{home} of a test"
+    (root / "notebooks").mkdir(parents=True)
+    for module in (run, results):
+        monkeypatch.setattr(module, "ROOT", root)
+    monkeypatch.setattr(results, "DATA", root / "data")
+    monkeypatch.setattr(run, "FIGURES", root / "figures")
+    monkeypatch.setenv("ISOGLOSS_HOME", str(root))
+    monkeypatch.delenv("ISOGLOSS_RUN", raising=False)
+    return root
+
+
+def make(home: Path, name: str, *cells: str) -> Path:
+    """A notebook with a parameters cell and the given code cells."""
+    book = nbformat.v4.new_notebook()
+    tagged = nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
+    book.cells = [nbformat.v4.new_markdown_cell("# A"), tagged, *map(nbformat.v4.new_code_cell, cells)]
+    path = home / "notebooks" / f"{name}.ipynb"
+    nbformat.write(book, path)
+    return path
+
+
+def printed(path: Path) -> str:
+    cells = nbformat.read(path, as_version=4).cells
+    return "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
+
+
+def test_an_unknown_notebook_names_the_nearest(home):
+    make(home, "01_first")
+    with pytest.raises(LookupError, match="nearest: 01_first"):
+        run.resolve("01_frist")
+
+
+GOOD = """\
+import os, sys
+import ipywidgets
+from helpers import results, store
+display(ipywidgets.IntSlider())
+folder = results.folder(results.current_run("01_first"), corpus, model)
+print(k, interactive, os.getcwd(), sys.executable, results.figure_folders())
+_ = store.write_json(folder / "experts.json", {"k": k})
+"""
+
+
+READER = 'from helpers import results\nprint(results.latest("experts.json", corpus, model))'
+
+
+def test_a_default_run_ends_whole_and_is_skipped_until_its_inputs_change(home, monkeypatch):
+    make(home, "01_first", GOOD)
+    result = run.notebook("01_first")
+    place = home / "data" / "results" / "world" / "mini@default" / result.run
+    assert (result.status, result.folder, result.output) == ("completed", place, place / "01_first.ipynb")
+    assert sorted(path.name for path in place.iterdir()) == ["01_first.ipynb", "experts.json", "run.json"]
+    shown = f"[PosixPath('{place}/figures'), PosixPath('{home}/figures')]"
+    assert printed(result.output) == f"5 False {home} {sys.executable} {shown}\n"
+    assert "widgets" not in nbformat.read(result.output, as_version=4).metadata
+    marker = json.loads((place / "run.json").read_text())
+    assert marker["default"] is True
+    assert marker["parameters"]["k"] == 5
+    assert run.notebook("01_first").status == "skipped"
+    _check_reader(home, place / "run.json", monkeypatch)
+
+
+def _check_reader(home: Path, upstream: Path, monkeypatch) -> None:
+    """A notebook that reads another's result runs again when, and only when, that result was made again."""
+    make(home, "02_second", READER)
+    read = run.notebook("02_second")
+    assert printed(read.output).strip() == str(upstream.parent / "experts.json")
+    assert run.notebook("01_first").status == "skipped"
+    assert run.notebook("02_second").status == "skipped"
+    store.write_json(upstream, json.loads(upstream.read_text()) | {"completed": time.time()})
+    monkeypatch.setattr(run, "_execute", lambda *_: None)
+    assert run.notebook("02_second").status == "completed"
+
+
+QUICK = """\
+import os
+from pathlib import Path
+Path(os.environ["ISOGLOSS_FOLDER"], "k.txt").write_text(str(k))
+print(k, os.environ["ISOGLOSS_FIGURES"])
+"""
+
+
+def test_two_runs_at_once_with_other_parameters_stay_apart(home):
+    make(home, "01_first", QUICK)
+    with ThreadPoolExecutor(2) as both:
+        runs = list(both.map(lambda k: run.notebook("01_first", {"k": k}), [6, 7]))
+    assert [printed(done.output) for done in runs] == ["6 \n", "7 \n"]
+    assert [(done.folder / "k.txt").read_text() for done in runs] == ["6", "7"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [("1 / 0", "ZeroDivisionError: division by zero"), ("import sys; sys.exit(0)", "left early")]
+    + [("import os; os.kill(os.getpid(), 9)", "kernel was killed")],
+)
+def test_a_run_that_fails_says_where_and_leaves_no_result(home, cell, told):
+    make(home, "01_first", "x = 1", cell, "y = 2")
+    with pytest.raises(RuntimeError, match=f"01_first failed in cell 4, .*{told}") as failure:
+        run.notebook("01_first")
+    kept = Path(str(failure.value).rpartition(": ")[2])
+    assert [path.name for path in kept.parent.iterdir()] == ["01_first.failed.ipynb"]
+    assert kept.is_file()
+
+
+def test_an_interrupted_run_leaves_only_the_partial_notebook(home):
+    make(home, "01_first", "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(60)")
+    command = [sys.executable, "-m", "helpers", "run", "01_first"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=home)
+    wait_until(lambda: (home / "pid").exists() and (home / "pid").read_text())
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=120)[1]
+    assert process.returncode == 130
+    assert "stopped" in told
+    assert told.splitlines()[-1] == "stopped; what had completed is kept"
+    assert "Traceback" not in told
+    assert [path.name for path in home.glob("data/results/*/*/*/*")] == ["01_first.partial.ipynb"]
+    wait_until(lambda: not Path("/proc").exists() or not os.path.exists(f"/proc/{(home / 'pid').read_text()}"))
+
+
+def wait_until(condition, seconds: float = 120) -> None:
+    end = time.time() + seconds
+    while not condition():
+        assert time.time() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_the_workbook_runs_in_order_and_tells_what_failed(home, monkeypatch):
+    make(home, "01_first"), make(home, "00_start"), make(home, "notes")
+
+    def pretend(name, *, force):
+        if name == "01_first":
+            raise RuntimeError("no memory")
+        return run.Run(name, "00-a", "completed", 1.0, home, home)
+
+    monkeypatch.setattr(run, "notebook", pretend)
+    table = run.workbook()
+    assert table[["notebook", "status", "message"]].to_numpy().tolist() == [
+        ["00_start", "completed", ""],
+        ["01_first", "failed", "no memory"],
+    ]
+    outcome = CliRunner().invoke(command_line.app, ["workbook"])
+    assert outcome.exit_code == 1
+    assert "01_first" in outcome.stdout
+    assert "no memory" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["01_frist"], ["01_first", "-p", "kk=3"], ["01_first", "-p", "k=three"], ["01_first", "-p", "token=x"]]
+    + [["01_first", "--output", "a.txt"]],
+)
+def test_the_command_line_exits_with_2_for_what_the_user_wrote(home, arguments):
+    make(home, "01_first")
+    outcome = CliRunner().invoke(command_line.app, ["run", *arguments])
+    assert outcome.exit_code == 2
+    assert len(outcome.stderr.splitlines()) == 1
+    assert list(home.glob("data/**/*.ipynb")) == []
+
+
+def test_the_command_line_exits_with_1_for_a_run_that_failed(home, monkeypatch):
+    make(home, "01_first")
+
+    def fail(*_, **__):
+        raise RuntimeError("01_first failed in cell 3")
+
+    monkeypatch.setattr(run, "notebook", fail)
+    outcome = CliRunner().invoke(command_line.app, ["run", "01_first"])
+    assert (outcome.exit_code, outcome.stderr) == (1, "01_first failed in cell 3\n")
+
+
+def test_help_answers_without_loading_torch():
+    code = "import sys, helpers.__main__; print('torch' in sys.modules, 'papermill' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False False\n"
