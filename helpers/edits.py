@@ -1,0 +1,138 @@
+"""Edits: the two shapes that every intervention has, as values; `interventions` puts them into a model.
+
+One idea: an edit is an affine map of one module's output. On units it is diagonal (`Edit`), on directions it is of low
+rank (`LowRank`). Overwriting, damping, transport, adding a direction and erasure are lists of these two.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_FEW = 32  # up to a 32nd of a width, units are gathered and written back; beyond, rescaling all of it is quicker
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """Units of one site become `scale * h + shift`: scale 0 overwrites them, shift 0 rescales them.
+
+    `site` is a module path, `units` are distinct; `scale` and `shift` are one number or one per unit, kept in float64.
+    """
+
+    site: str
+    units: Tensor
+    scale: Tensor | float
+    shift: Tensor | float
+
+    def __post_init__(self) -> None:
+        units = _tensor(self.units).long()
+        if units.ndim != 1 or len(units.unique()) < len(units) or (units < 0).any():
+            raise ValueError(f"{self.site}: units {units.tolist()} must be distinct, from 0 up, in one list")
+        _settle(self, {"scale": (len(units),), "shift": (len(units),)}, units=units)
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """The output h of one site becomes `h + (h - mean) A B' + v`, with A and B [hidden, rank], mean and v [hidden].
+
+    `site` is the path of a block or a Linear. A = -B with orthonormal columns projects out; LEACE is oblique, so A and
+    B may differ; A = 0, or of rank 0, adds the direction v. `mean` and `v` may be one number. Kept in float64.
+    """
+
+    site: str
+    A: Tensor
+    B: Tensor
+    mean: Tensor | float = 0.0
+    v: Tensor | float = 0.0
+
+    def __post_init__(self) -> None:
+        shape, other = tuple(_tensor(self.A).shape), tuple(_tensor(self.B).shape)
+        if len(shape) != 2 or shape != other:
+            raise ValueError(f"{self.site}: A {shape} but B {other}; both are [hidden, rank]")
+        _settle(self, {"A": shape, "B": shape, "mean": shape[:1], "v": shape[:1]})
+
+
+def numbers(edit: Edit | LowRank) -> dict[str, Tensor]:
+    """The edit's tensors by name: all but its site."""
+    return {part.name: getattr(edit, part.name) for part in fields(edit) if part.name != "site"}
+
+
+def linear(edit: Edit | LowRank) -> Edit | LowRank:
+    """The edit without its constant part: what it does to differences, and to the columns of a weight."""
+    return replace(edit, shift=0.0) if isinstance(edit, Edit) else replace(edit, mean=0.0, v=0.0)
+
+
+def check_width(edit: Edit | LowRank, size: int) -> None:
+    """Nothing; ValueError unless the edit fits outputs of `size` units."""
+    if isinstance(edit, Edit) and len(edit.units) and edit.units.max() >= size:
+        raise ValueError(f"{edit.site}: unit {edit.units.max()} but it has {size} units, 0 to {size - 1}")
+    if isinstance(edit, LowRank) and len(edit.A) != size:
+        raise ValueError(f"{edit.site}: directions of width {len(edit.A)} but outputs of width {size}; refit the edit")
+
+
+def mover(edit: Edit | LowRank, strength: float, like: Tensor) -> Callable[[Tensor, bool, Tensor | None], Tensor]:
+    """A function `move(h, own, where)` from outputs h [..., unit], of the kind of `like`, to `h + strength * change`.
+
+    With `own` it may write into h; with `where`, a boolean [sentence, token, 1], only those tokens move. Half precision
+    is computed in float32 and rounded once.
+    """
+    check_width(edit, like.shape[-1])
+    dtype = torch.float32 if like.dtype in (torch.bfloat16, torch.float16) else like.dtype
+    if isinstance(edit, LowRank):
+        A, v = strength * edit.A, strength * edit.v
+        offset, A, B, v = (values.to(dtype).to(like.device) for values in (-edit.mean @ A, A, edit.B.T, v))
+        turn = (offset, A, B) if A.any() else None  # looked at once: on a GPU every look waits
+        return partial(_directions, turn, v if v.any() else None, dtype)
+    units, scale, shift = edit.units, 1 + strength * (edit.scale - 1), strength * edit.shift
+    if _FEW * len(units) > like.shape[-1]:
+        scale = torch.ones(like.shape[-1], dtype=scale.dtype).index_copy(0, units, scale)
+        shift = torch.zeros_like(scale).index_copy(0, units, shift)
+        return partial(_many, *(values.to(dtype).to(like.device) for values in (scale, shift)))
+    return partial(_few, units.to(like.device), *(values.to(dtype).to(like.device) for values in (scale, shift)))
+
+
+def _few(units: Tensor, scale: Tensor, shift: Tensor, h: Tensor, own: bool, where: Tensor | None) -> Tensor:
+    part = h.index_select(-1, units)
+    moved = torch.addcmul(shift, part.to(scale.dtype), scale).to(h.dtype)
+    moved = moved if where is None else torch.where(where, moved, part)
+    return h.index_copy_(-1, units, moved) if own else h.index_copy(-1, units, moved)
+
+
+def _many(scale: Tensor, shift: Tensor, h: Tensor, own: bool, where: Tensor | None) -> Tensor:
+    if own and where is None and h.dtype == scale.dtype:
+        return torch.addcmul(shift, h, scale, out=h)
+    moved = torch.addcmul(shift, h.to(scale.dtype), scale).to(h.dtype)
+    return moved if where is None else torch.where(where, moved, h)
+
+
+def _directions(turn: tuple | None, v: Tensor | None, dtype, h: Tensor, own: bool, where: Tensor | None) -> Tensor:
+    moved = h.reshape(-1, h.shape[-1]).to(dtype)
+    if turn is not None:
+        offset, A, B = turn
+        moved = torch.addmm(moved, torch.addmm(offset, moved, A), B)
+    moved = (moved if v is None else moved + v).to(h.dtype).view(h.shape)
+    return moved if where is None else torch.where(where, moved, h)
+
+
+def _tensor(values: Any) -> Tensor:
+    """A float64 copy on the CPU."""
+    values = values.detach().cpu() if isinstance(values, Tensor) else torch.from_numpy(np.array(values, np.float64))
+    return values.to(torch.float64, copy=True)
+
+
+def _settle(edit: Edit | LowRank, shapes: Mapping[str, tuple], **ready: Tensor) -> None:
+    """Give a frozen edit its numbers as finite float64 tensors of the given shapes."""
+    for name, shape in shapes.items():
+        values = _tensor(getattr(edit, name))
+        if values.ndim and tuple(values.shape) != shape:
+            raise ValueError(f"{edit.site}: {name} {tuple(values.shape)} but {shape} is wanted; give one number or all")
+        if not values.isfinite().all():
+            bad = int((~values.isfinite()).sum())
+            raise ValueError(f"{edit.site}: {bad} of {values.numel()} numbers in {name} are not finite")
+        ready[name] = values.expand(shape).contiguous()
+    for name, values in ready.items():
+        object.__setattr__(edit, name, values)
