@@ -1,0 +1,211 @@
+"""A real JupyterLab in Chromium: the notebook runs without an error and its slider moves the picture.
+
+Set ISOGLOSS_BROWSER_INSTALL=0 to skip where Chromium is not there instead of installing it with apt.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from statistics import median
+
+import nbformat
+import pytest
+
+pytestmark = pytest.mark.browser
+
+NOTEBOOKS = ["made-up points"]  # or the name of a file in notebooks/
+MOVES = 24
+FLAGS = """
+    --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync
+""".split()  # noqa: SIM905
+POINTS = """
+import numpy as np
+import pandas as pd
+
+from helpers import widgets
+
+rng = np.random.default_rng(0)
+families = np.repeat(list("ABCDEFGH"), 125)
+middles = dict(zip("ABCDEFGH", rng.normal(0, 4, (8, 2))))
+spread = rng.normal(size=(1000, 2))
+tables = []
+for strength in np.linspace(0, 2, 9):
+    x, y = ((1 - 0.4 * strength) * np.array([middles[f] for f in families]) + spread).T
+    tables.append(pd.DataFrame(dict(strength=strength, family=families, x=x, y=y)))
+points = pd.concat(tables, ignore_index=True)
+metrics = pd.DataFrame(dict(strength=np.linspace(0, 2, 9), metric="top-1", value=np.linspace(0.2, 0.5, 9)))
+widgets.strength_slider(points, metrics)
+"""
+# From the notebook's model: on the page an error looks like any other line of the standard error stream.
+ERRORS = """
+[...window.jupyterapp.shell.currentWidget.content.model.cells].flatMap(cell => cell.outputs?.toJSON() ?? [])
+  .filter(output => output.output_type === "error").map(output => `${output.ename}: ${output.evalue}`)
+""".strip()
+IDLE = "() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+# From the key to the second frame after the new image has been decoded: by then its pixels are on the screen.
+WATCH = """
+() => {
+  window.moves = []; window.pressed = null;
+  document.addEventListener("keydown", () => { window.pressed = performance.now(); }, true);
+  document.querySelector("img.isogloss-after").addEventListener("load", () => {
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      if (window.pressed !== null) window.moves.push(performance.now() - window.pressed);
+      window.pressed = null;
+    }));
+  });
+}
+"""
+
+
+def _chromium() -> str | None:
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def _install() -> str:
+    """Why Chromium could not be installed; empty when it could."""
+    if os.environ.get("ISOGLOSS_BROWSER_INSTALL") == "0":
+        return "ISOGLOSS_BROWSER_INSTALL=0 forbids installing it"
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        return "apt-get needs to be there and to be run as root"
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for step in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+        try:
+            subprocess.run(["apt-get", *step], env=environment, check=True, capture_output=True, timeout=240)
+        except (subprocess.SubprocessError, OSError) as error:
+            return f"apt-get {step[0]} failed: {error}"
+    return ""
+
+
+@pytest.fixture(scope="module")  # while it stands, this thread runs an event loop, which other tests would meet
+def browser():
+    """A headless Chromium; the tests are skipped, with the reason, where there is none to be had."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright; pip install -e '.[test]'")
+    reason = "" if _chromium() else _install()
+    if reason or not _chromium():
+        pytest.skip(f"no Chromium, and {reason or 'installing it left none'}; install it and run again")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=_chromium(), headless=True, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """`lab(notebook)` -> address, with its token, of a JupyterLab of its own that serves a copy of the notebook."""
+    with contextlib.ExitStack() as stack:
+        yield lambda notebook: _serve(notebook, tmp_path, stack)
+
+
+def _serve(notebook: str, folder: Path, stack: contextlib.ExitStack) -> str:
+    served, house = folder / "served", Path(__file__).resolve().parents[1]
+    served.mkdir()
+    if notebook.endswith(".ipynb"):
+        shutil.copy(house / "notebooks" / notebook, served / "notebook.ipynb")
+    else:
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(POINTS.strip())])
+        book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(book, served / "notebook.ipynb")
+    port, token = _free_port(), secrets.token_hex(16)
+    settings = ["--no-browser", f"--port={port}", "--ip=127.0.0.1", "--ServerApp.port_retries=0"]
+    settings += [f"--ServerApp.root_dir={served}", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url="]
+    settings += ["--allow-root"] if os.geteuid() == 0 else []
+    own = {f"JUPYTER_{kind}_DIR": str(folder / kind) for kind in ("CONFIG", "RUNTIME", "DATA")}
+    own |= {"IPYTHONDIR": str(folder / "ipython"), "PYTHONPATH": str(house), "JUPYTER_TOKEN": token}
+    log = stack.enter_context((folder / "lab.log").open("wb"))
+    command = [sys.executable, "-m", "jupyterlab", *settings]
+    server = subprocess.Popen(command, env=os.environ | own, cwd=folder, stdout=log, stderr=log)
+    stack.callback(_stop, server)
+    _wait_for(f"http://127.0.0.1:{port}/api/status?token={token}", server, folder / "lab.log")
+    return f"http://127.0.0.1:{port}/lab/tree/notebook.ipynb?token={token}&reset"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and server.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5):
+            return
+        time.sleep(0.3)
+    raise AssertionError(f"JupyterLab did not answer within {seconds:g} s:\n{log.read_text()[-2000:]}")
+
+
+def _stop(server: subprocess.Popen) -> None:
+    server.terminate()
+    try:
+        server.wait(20)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def run_all(page, address: str, seconds: float) -> None:
+    """Opens the notebook, runs all its cells and waits for the slider, or fails with the first error."""
+    page.goto(address)
+    page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=120_000)
+    page.wait_for_function(IDLE, timeout=120_000)
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")  # its end is not awaited
+    done = f"() => document.querySelector('img.isogloss-after') || {ERRORS}.length"
+    page.wait_for_function(done, timeout=1000 * seconds)
+    page.wait_for_function(IDLE, timeout=1000 * seconds)
+    assert errors(page) == []
+
+
+def errors(page) -> list[str]:
+    """The errors of cells, and what went wrong in the page itself."""
+    return page.evaluate(f"() => {ERRORS}") + page.wrong
+
+
+def moves(page, n: int) -> list[float]:
+    """Milliseconds of n moves by arrow key, each from the key to the changed picture of the right panel."""
+    handle, field = page.locator(".noUi-handle").first, page.locator(".widget-text input[type=number]").first
+    handle.scroll_into_view_if_needed()
+    handle.focus()
+    page.evaluate(WATCH)
+    for i in range(n):
+        before = field.input_value()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("count => window.moves.length > count", arg=i, timeout=20_000)
+        assert field.input_value() != before
+    return page.evaluate("() => window.moves")
+
+
+@pytest.fixture
+def page(browser):
+    """A page that remembers in `.wrong` what went wrong in it."""
+    with contextlib.closing(browser.new_context(viewport={"width": 1400, "height": 1000})) as context:
+        opened = context.new_page()
+        opened.wrong = []
+        opened.on("pageerror", lambda error: opened.wrong.append(str(error)))
+        yield opened
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_the_slider_moves_the_right_picture_alone(notebook, page, lab, record_property, capsys):
+    run_all(page, lab(notebook), seconds=600 if notebook.endswith(".ipynb") else 120)
+    left, right = page.locator("img.isogloss-before"), page.locator("img.isogloss-after")
+    before = left.screenshot(), right.screenshot()
+    taken = moves(page, MOVES)
+    assert left.screenshot() == before[0] and right.screenshot() != before[1]
+    record_property("slider_median_ms", round(median(taken), 1))
+    with capsys.disabled():
+        print(f"\n{notebook}: {len(taken)} moves, median {median(taken):.0f} ms, slowest {max(taken):.0f} ms")
+    assert errors(page) == []
+
+
+def test_an_error_in_a_cell_is_seen(page, lab, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "POINTS", "1 / 0")
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        run_all(page, lab("made-up points"), seconds=120)

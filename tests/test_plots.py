@@ -1,0 +1,91 @@
+"""Figures are asked for their texts, ticks and values, never compared as pixels."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import plots, world
+
+TABLE = pd.DataFrame(
+    {"source": list("aabb"), "target": list("abab"), "score": [1.0, 0.25, np.nan, 0.5]},
+)
+
+
+@pytest.fixture
+def ax():
+    return plt.subplots()[1]
+
+
+def _texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def test_a_heatmap_writes_its_numbers_keeps_the_order_and_hatches_the_unknown(ax):
+    plots.heatmap(TABLE, ax, rows="source", columns="target", value="score")
+    assert sorted(_texts(ax)) == [".25", ".50", "1"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["a", "b"]
+    assert ax.patches[0].get_hatch() and np.ma.is_masked(ax.images[0].get_array()[1, 0])
+
+
+def test_a_large_heatmap_has_neither_numbers_nor_names(ax):
+    names = [f"l{i:03d}" for i in range(70)]
+    table = pd.DataFrame([(p, q, 0.5) for p in names for q in names], columns=["source", "target", "score"])
+    plots.heatmap(table, ax, rows="source", columns="target", value="score", limits=(0, 1))
+    assert not ax.texts and not len(ax.get_xticks())
+
+
+def test_a_heatmap_rules_off_its_groups(ax):
+    plots.heatmap(TABLE, ax, rows="source", columns="target", value="score", groups={"a": "A", "b": "B"})
+    assert len(ax.lines) == 2
+
+
+def test_numbers_keep_their_sign_and_their_ones(ax):
+    table = TABLE.assign(score=[-0.25, 1.0, -1.0, 10.0][0:4])
+    plots.heatmap(table.assign(score=[-0.25, 1.0, -1.0, 0.0]), ax, rows="source", columns="target", value="score")
+    assert set(_texts(ax)) == {"-.25", "1", "-1", ".00"}
+
+
+def test_curves_name_their_lines_and_draw_chance(ax):
+    table = pd.DataFrame({"step": [0, 1, 0, 1], "layer": [0, 0, 1, 1], "top1": [0.0, 0.2, 0.1, 0.4]})
+    plots.curves(table, ax, x="step", y="top1", by="layer", chance=0.05)
+    assert set(_texts(ax)) == {"chance", "0", "1"}
+    assert [line.get_ydata()[-1] for line in ax.lines[:2]] == [0.2, 0.4]
+
+
+def test_end_labels_never_cover_each_other(ax):
+    rows = [(x, name, 0.5) for name in "abcdef" for x in (0, 1)]
+    plots.curves(pd.DataFrame(rows, columns=["x", "name", "y"]), ax, x="x", y="y", by="name")
+    heights = sorted(text.get_position()[1] for text in ax.texts)
+    assert min(np.diff(heights)) > 0.05
+
+
+def test_a_tree_has_a_leaf_for_every_language(ax):
+    plots.tree(world.build().languages, ax)
+    assert _texts(ax) == world.build().languages.language.tolist()
+
+
+def test_strips_put_the_highlighted_rows_in_colour(ax):
+    table = pd.DataFrame({"language": list("aab"), "response": [1.0, 2.0, 3.0], "highlight": [True, False, True]})
+    plots.strips(table, ax, x="language", y="response")
+    grey, colour = ax.lines
+    assert list(grey.get_ydata()) == [2.0] and list(colour.get_ydata()) == [1.0, 3.0]
+
+
+def test_dots_and_bars_show_every_value(ax):
+    table = pd.DataFrame({"language": list("abab"), "level": list("xxyy"), "auroc": [0.5, 0.6, 0.7, 0.8]})
+    plots.dots(table, ax, x="language", y="auroc", by="level", chance=0.5)
+    assert [list(line.get_ydata()) for line in ax.lines[:2]] == [[0.5, 0.6], [0.7, 0.8]]
+    bars = plots.bars(table.head(2), plt.subplots()[1], x="language", y="auroc")
+    assert [b.get_width() for b in bars.patches] == [0.5, 0.6] and _texts(bars) == [" 0.50", " 0.60"]
+
+
+def test_short_sites_keep_the_block_and_the_linear():
+    sites = ["model.layers.0.mlp.up_proj", "transformer.h.11.mlp.c_fc", "encoder.layer.3.output.dense", "odd"]
+    assert plots.short_sites(sites) == ["0 up_proj", "11 c_fc", "3 output.dense", "odd"]
+
+
+def test_drawing_leaves_the_table_as_it_was(ax):
+    before = TABLE.copy()
+    plots.heatmap(TABLE, ax, rows="source", columns="target", value="score")
+    pd.testing.assert_frame_equal(TABLE, before)
