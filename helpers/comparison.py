@@ -1,0 +1,133 @@
+"""Methods side by side: what each gains in retrieval and what it costs in perplexity, text and time.
+
+The frontier of the two decides between methods; one number alone never does.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from helpers import activations, generation, methods, steering, world
+from helpers.activations import Activations
+from helpers.fitting import Fitting
+from helpers.interventions import steered
+from helpers.models import LanguageModel
+
+
+def catalogue(ks: Sequence[int], blocks: Sequence[int], *, rank: int) -> dict[tuple[str, str], dict]:
+    """(method, setting) -> options of `methods.fit`: every method at a few settings, and controls of the strongest."""
+    few, many = ks[len(ks) // 2], ks[-1]
+    plans = {("overwrite", f"k={k}"): dict(name="overwrite", k=k) for k in ks}
+    plans |= {("overwrite, random units", f"k={few}"): dict(name="overwrite", k=few, control="random")}
+    plans |= {("overwrite with zero", f"k={few}"): dict(name="overwrite", k=few, value="zero")}
+    plans |= {("damp", f"k={many}"): dict(name="damp", k=many), ("AurA", "all"): dict(name="aura")}
+    for kind in ("mean", "gaussian", "linear"):
+        plans |= {(f"{kind} transport", f"k={many}"): dict(name=f"{kind}_transport", k=many)}
+    plans |= {("LAPE", f"k={few}"): dict(name="lape", k=few)}
+    for block in blocks:
+        plans |= {("DiffMean", f"block {block}"): dict(name="diffmean", block=block)}
+        plans |= {("LEACE", f"block {block}"): dict(name="leace", block=block)}
+        for size in sorted({min(4, rank), rank}):
+            plans |= {("erase", f"block {block}, rank {size}"): dict(name="erase", block=block, rank=size)}
+    last = dict(name="erase", block=blocks[-1], rank=rank)
+    for control, name in {"random": "random", "topvariance": "top-variance", "shuffled": "shuffled-label"}.items():
+        plans |= {(f"{name} subspace", f"block {blocks[-1]}, rank {rank}"): last | dict(control=control)}
+    return plans
+
+
+def fitted(fitting: Fitting, plans: Mapping[tuple, dict], toward: str, *, seed: int = 0) -> dict[tuple, list]:
+    """The edits of each plan; a plan that this model or corpus does not allow is left out, and named in a warning."""
+    made = {}
+    for key, options in plans.items():
+        made[key] = methods.fit(toward=toward, fitting=fitting, seed=seed, **options)
+    return made
+
+
+def compare(
+    lm: LanguageModel,
+    table: pd.DataFrame,
+    plans: Mapping[tuple, Sequence],
+    *,
+    before: Activations,
+    strengths: Sequence[float] = (0.5, 1.0),
+    seed: int = 0,
+) -> pd.DataFrame:
+    """table[method, setting, strength, top1, gain, low, high, centred, distance, perplexity, cost], untouched first.
+
+    Retrieval and the distance between translations are those of the last layer, after every edit; gain is the paired
+    change of top1 with its interval over sentences. Perplexity is of the table's own text, geometric mean over
+    languages (NaN for an encoder); cost is the median time of embedding a batch over that of the untouched model.
+    """
+    last = before.where(language=before.languages)
+    last = Activations(last.values[:, -1:], last.table, last.layers[-1:])
+    base = _row(lm, table, last, seed)
+    rows = [("untouched", "", 0.0, *base[:-1], 1.0)]
+    for (method, setting), edits in tqdm(plans.items(), desc="methods", unit="plan", disable=None):
+        for strength in strengths:
+            with steered(lm, edits, strength):
+                *found, seconds = _row(lm, table, last, seed)
+            rows.append((method, setting, strength, *found, seconds / base[-1]))
+    columns = ["top1", "gain", "low", "high", "centred", "distance", "perplexity", "cost"]
+    return pd.DataFrame(rows, columns=["method", "setting", "strength", *columns])
+
+
+def frontier(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that no other row beats in both retrieval and perplexity, cheapest first."""
+    kept, best = [], -np.inf
+    for row in table.sort_values(["perplexity", "top1"], ascending=[True, False]).itertuples():
+        if row.top1 > best:
+            kept, best = [*kept, row.Index], row.top1
+    return table.loc[kept]
+
+
+def written(
+    lm: LanguageModel,
+    table: pd.DataFrame,
+    plans: Mapping[int, Sequence],
+    toward: str,
+    *,
+    samples: int,
+    corpus: str,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """table[k, share, own, others]: what the model writes from an empty prompt under the edits of each k.
+
+    share: of generated text in the language steered to, by the world's lexicon or by py3langid; own, others:
+    perplexity of held-out text in that language and, geometric mean, in the others. Empty for an encoder.
+    """
+    columns = ["k", "share", "own", "others"]
+    if not generation.writes(lm):
+        return pd.DataFrame(columns=columns)
+    lexicon = world.build(corpus.partition(":")[2] or "default").lexicon() if corpus.startswith("world") else None
+    rows = []
+    for k, edits in tqdm(plans.items(), desc="writing", unit="k", disable=None):
+        with steered(lm, edits):
+            texts = generation.sample(lm, samples, seed=seed, max_tokens=24).text
+            cost = generation.perplexity(lm, table).set_index("language").perplexity
+        known = None if lexicon is not None else list(table.language.unique())
+        share = generation.shares(texts, lexicon=lexicon, languages=known).set_index("language").share[toward]
+        rows.append((k, share, cost[toward], float(np.exp(np.log(cost.drop(toward)).mean()))))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _row(lm: LanguageModel, table: pd.DataFrame, before: Activations, seed: int) -> tuple:
+    """(top1, gain, low, high, centred, distance, perplexity, seconds) of the model as it is now."""
+    after = activations.embed(lm, table, before.layers)
+    found = steering.measure(before, after, metrics=["top1", "centred", "pairs_matched"], seed=seed).set_index("metric")
+    top = found.loc["top1"]
+    cost = generation.perplexity(lm, table).perplexity if generation.writes(lm) else pd.Series([np.nan])
+    numbers = (top.after, top.change, top.low, top.high, found.after["centred"], found.after["pairs_matched"])
+    return (*numbers, float(np.exp(np.log(cost).mean())), _seconds(lm, table.head(64)))
+
+
+def _seconds(lm: LanguageModel, table: pd.DataFrame) -> float:
+    def once() -> float:
+        start = time.perf_counter()
+        activations.embed(lm, table, [-1])
+        return time.perf_counter() - start
+
+    return median(once() for _ in range(5))

@@ -1,0 +1,143 @@
+"""What edits do to the embedding space: one measurement, the same for every method, control and strength.
+
+Every number compares a steered model with the untouched one on the same sentences, so a gain is a paired difference
+and its interval resamples sentences, all languages at once.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from helpers import activations, alignment, stats
+from helpers.activations import Activations
+from helpers.interventions import steered
+from helpers.models import LanguageModel
+
+RETRIEVAL = ("top1", "centred", "mixed", "margin")
+METRICS = (*RETRIEVAL, "pairs_matched", "pairs_all", "medoid")
+
+
+def measure(
+    before: Activations, after: Activations, *, metrics: Sequence[str] = METRICS, toward: str = "", seed: int = 0
+) -> pd.DataFrame:
+    """table[layer, metric, before, after, change, low, high] of the same sentences, untouched and steered.
+
+    top1: retrieval, mean over all ordered pairs; centred: the same less each language's mean; margin: by ratio margin;
+    mixed: queries from the untouched model, candidates from the steered one. pairs_matched, pairs_all, medoid: mean
+    cosine distances as in `alignment.distances`, and with `toward` also those to that language. Changes are after less
+    before; low and high are their 95 % interval over sentences (NaN for distances, which are means over pairs).
+    """
+    rows = []
+    for layer in before.layers:
+        pair = before.parallel(layer), after.parallel(layer)
+        for metric in [name for name in RETRIEVAL if name in metrics]:
+            old, new = _hits(metric, *pair)
+            rows.append((layer, metric, old.mean(), new.mean(), *stats.mean_interval(new - old, seed=seed)))
+        if set(metrics) - set(RETRIEVAL):
+            found = _distances(before.languages, *pair, toward)
+            rows += [(layer, *row) for row in found if row[0] in metrics or row[0].startswith("toward")]
+    return pd.DataFrame(rows, columns=["layer", "metric", "before", "after", "change", "low", "high"])
+
+
+def grid(
+    lm: LanguageModel,
+    table: pd.DataFrame,
+    plans: Mapping[tuple, Sequence],
+    *,
+    names: Sequence[str],
+    metrics: Sequence[str] = METRICS,
+    before: Activations | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """`measure` of every plan, table[*names, layer, metric, before, after, change, low, high].
+
+    `plans` maps a key, one value for each of `names`, to a list of edits. `before` saves embedding the untouched model.
+    """
+    before = before or activations.embed(lm, table)
+    parts = []
+    for key, edits in tqdm(plans.items(), desc="steering", unit="plan", disable=None):
+        with steered(lm, edits):
+            after = activations.embed(lm, table, before.layers)
+        parts.append(measure(before, after, metrics=metrics, seed=seed).assign(**dict(zip(names, key))))
+    return pd.concat(parts, ignore_index=True)[[*names, *parts[0].columns[:7]]]
+
+
+def summary(table: pd.DataFrame, keys: Sequence[str], *, over: str, value: str = "change", seed: int = 0):
+    """table[*keys, value, low, high]: the mean of `value` over each key's rows, whole groups of `over` resampled."""
+    rows = []
+    for key, part in table.groupby(list(keys), sort=False):
+        many = part[over].nunique() > 1
+        found = stats.cluster_interval(part[value], part[over], seed=seed) if many else (part[value].mean(),) * 3
+        rows.append((*key, *found))
+    return pd.DataFrame(rows, columns=[*keys, value, "low", "high"])
+
+
+def posthoc(fit: Activations, table: Activations, *, rank: int | None = None, kind: str = "means", seed: int = 0):
+    """The embeddings with the span of the language means of `fit` projected out at every layer; no model changed.
+
+    `rank` and `kind` as in `alignment.subspace`: controls are `random` directions and those of most `variance`.
+    """
+    values = table.values.clone()
+    for place, layer in enumerate(table.layers):
+        space = alignment.subspace(fit.parallel(layer), rank=rank, kind=kind, seed=seed)
+        values[:, place] = alignment.project(table.layer(layer), space)
+    return Activations(values, table.table, table.layers)
+
+
+def left_out(fit: Activations, table: Activations, groups: Mapping[str, str]) -> pd.DataFrame:
+    """table[group, layer, untouched, seen, unseen]: post-hoc erasure fitted with and without a group of languages.
+
+    Top-1 over the ordered pairs that a language of the group is part of; `groups` maps language to family, or to
+    itself for one language at a time. A fit on fewer than two languages spans nothing and is left out.
+    """
+    rows, everyone = [], posthoc(fit, table)
+    for group in dict.fromkeys(groups.values()):
+        rest = [name for name in fit.languages if groups[name] != group]
+        if len(rest) < 2:
+            continue
+        held = posthoc(fit.where(language=rest), table)
+        ours = np.array([groups[name] == group for name in table.languages])
+        pairs = (ours[:, None] | ours) & ~np.eye(len(ours), dtype=bool)
+        for layer in table.layers:
+            found = (alignment.correct(x.parallel(layer))[pairs].mean() for x in (table, everyone, held))
+            rows.append((group, layer, *found))
+    return pd.DataFrame(rows, columns=["group", "layer", "untouched", "seen", "unseen"])
+
+
+def over(lm: LanguageModel, table: pd.DataFrame, edits: Sequence, strengths: Sequence[float], *, layer: int) -> dict:
+    """Strength -> states [sentence, hidden] of one layer under the edits, for maps and sliders."""
+    states = {}
+    for strength in tqdm(strengths, desc="strengths", disable=None):
+        with steered(lm, edits, strength):
+            states[strength] = activations.embed(lm, table, [layer]).layer(layer).numpy()
+    return states
+
+
+def by_strength(states: Mapping[float, np.ndarray], table: pd.DataFrame) -> pd.DataFrame:
+    """table[strength, metric, value]: top-1 retrieval and the distance between translations at each strength."""
+    rows = []
+    for strength, values in states.items():
+        held = Activations(torch.from_numpy(values)[:, None], table, [0])
+        apart = alignment.distances(held.parallel(0), held.languages).query("statistic == 'pairs_matched'")
+        hits = alignment.per_sentence(alignment.correct(held.parallel(0)))
+        rows += [(strength, "top-1 retrieval", hits.mean()), (strength, "distance", apart.distance.mean())]
+    return pd.DataFrame(rows, columns=["strength", "metric", "value"])
+
+
+def _hits(metric: str, old: torch.Tensor, new: torch.Tensor) -> Iterator[np.ndarray]:
+    """Top-1 of each sentence before and after, mean over ordered pairs."""
+    if metric == "centred":
+        old, new = alignment.centre(old), alignment.centre(new)
+    pairs = ((old, old), (old, new)) if metric == "mixed" else ((old, None), (new, None))
+    margin = 4 if metric == "margin" else None
+    return (alignment.per_sentence(alignment.correct(x, candidates=y, margin=margin)) for x, y in pairs)
+
+
+def _distances(languages: Sequence[str], old: torch.Tensor, new: torch.Tensor, toward: str) -> list[tuple]:
+    """(statistic, before, after, change, NaN, NaN), mean over the pairs of languages."""
+    tables = [alignment.distances(x, languages, toward=toward or None) for x in (old, new)]
+    before, after = (t.groupby("statistic", sort=False).distance.mean() for t in tables)
+    return [(name, before[name], after[name], after[name] - before[name], np.nan, np.nan) for name in before.index]

@@ -1,0 +1,174 @@
+"""The house rules: floors, notebooks, dependencies in step, and a README whose commands exist."""
+
+import ast
+import json
+import re
+import tomllib
+from pathlib import Path
+from statistics import median
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+FLOORS = [
+    # the ground, where nothing knows of anything else: files, names, numbers, letters, words
+    {"store", "parameters", "hub", "registry", "formats", "grammar", "text", "typology"}
+    | {"stats", "sorting", "triples", "batches", "edits", "convert"},
+    # what is analysed, where results live, and the parts of later modules
+    {"world", "models", "results", "association", "folding", "units"},
+    # what makes sentences, models, activations and steered models
+    {"corpora", "pretrain", "planted", "activations", "interventions", "generation", "mantel"},
+    # what measures them, each in one way, and what the fitting of an intervention reads
+    {"experts", "alignment", "projection", "abx", "probes", "similarity", "ranking", "fitting"},
+    # what brings those together: interventions fitted, transfer measured
+    {"methods", "transfer"},
+    # what a notebook shows, and how it is run
+    {"steering", "plots", "run"},
+    # what stands side by side, what a person turns, and what a cluster repeats
+    {"comparison", "widgets", "sweep"},
+    # what is said of it
+    {"readings"},
+    {"__main__"},
+]
+FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
+MODULES = sorted((ROOT / "helpers").glob("*.py"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+COMMON = dict(
+    model="mini", revision="", corpus="world", languages=[], seed=0, dtype="auto", device="auto", interactive=True
+)
+
+
+def _imports(path: Path) -> set[str]:
+    """The helpers modules that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            source = ".".join(filter(None, ["helpers" if node.level else "", node.module]))
+            if source == "helpers":
+                found |= {name.name for name in node.names if (ROOT / "helpers" / f"{name.name}.py").exists()}
+            elif source.startswith("helpers."):
+                found.add(source.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {name.name.split(".")[1] for name in node.names if name.name.startswith("helpers.")}
+    return found
+
+
+def _cells(path: Path, kind: str = "code") -> list[dict]:
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == kind]
+
+
+def _source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.stem != "__init__"], ids=lambda p: p.stem)
+def test_a_module_imports_only_from_floors_below(path):
+    assert path.stem in FLOOR, f"{path.name} has no floor; add it to FLOORS and to the README's table"
+    above = {name for name in _imports(path) if FLOOR[name] >= FLOOR[path.stem]}
+    assert not above, f"{path.name} imports {above}, which stand no lower than itself"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_every_public_function_says_what_comes_back(path):
+    tree = ast.parse(path.read_text())
+    bodies = [tree] + [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    defined = [n for body in bodies for n in body.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+    silent = [n.name for n in defined if not n.name.startswith("_") and not ast.get_docstring(n)]
+    assert ast.get_docstring(tree) and not silent, f"no docstring: {silent or path.name}"
+
+
+def test_nothing_is_pickled_and_no_remote_code_is_trusted():
+    for path in [*MODULES, *NOTEBOOKS]:
+        text = path.read_text()
+        for banned in (
+            "pickle.load",
+            "pickle.dump",
+            "joblib",
+            "trust_remote_code=True",
+            "allow_pickle=True",
+            "weights_only=False",
+            "yaml.load(",
+        ):
+            assert banned not in text, f"{path.name} has {banned!r}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_is_a_text(path):
+    code = [_source(cell) for cell in _cells(path)]
+    lines = [sum(bool(line.strip()) for line in source.splitlines()) for source in code]
+    words = sum(len(_source(cell).split()) for cell in _cells(path, "markdown"))
+    assert len(code) <= 25 and max(lines) <= 25 and median(lines) <= 6
+    assert words >= 300, f"only {words} words of prose"
+    assert not any(re.search(r"^\s*(def|class) ", source, re.M) for source in code), "logic that wants a test"
+    first = _source(_cells(path, "markdown")[0])
+    assert all(f"**{word}**" in first for word in ("Question", "Reads", "Writes", "Time")), (
+        "question, inputs, outputs, time"
+    )
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_has_one_cell_of_flat_typed_parameters(path):
+    tagged = [cell for cell in _cells(path) if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    given = {}
+    for line, node in zip(_source(tagged[0]).splitlines(), ast.parse(_source(tagged[0])).body, strict=True):
+        assert isinstance(node, ast.AnnAssign) and "  # " in line, f"{line!r}: name: type = literal  # unit or options"
+        given[node.target.id] = ast.literal_eval(node.value)
+    assert {name: given[name] for name in COMMON if name in given} == COMMON
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_is_committed_clean(path):
+    book = json.loads(path.read_text())
+    assert book["metadata"]["kernelspec"]["name"] == "python3" and "papermill" not in book["metadata"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in _cells(path))
+    assert len({cell["id"] for cell in book["cells"]}) == len(book["cells"])
+
+
+def _bounds(requirement: str) -> tuple[str, str]:
+    name, bounds = re.match(r"([\w.-]+)(?:\[.*\])?(.*)", requirement.replace(" ", "")).groups()
+    same = {
+        "pytorch": "torch",
+        "matplotlib-base": "matplotlib",
+        "seaborn-base": "seaborn",
+        "nbconvert-core": "nbconvert",
+    }
+    name = name.lower().replace("_", "-")
+    return same.get(name, name), bounds
+
+
+def test_environment_and_pyproject_are_in_step():
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(entry["pip"] for entry in listed if isinstance(entry, dict))
+    conda = {*listed[:-1], *pip} - {"pip", "-e ."}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {_bounds(r) for r in project["dependencies"]} | {("python", project["requires-python"])}
+    assert {_bounds(entry) for entry in conda} == wanted
+
+
+def test_constraints_pin_what_the_project_asks_for_without_local_labels():
+    lines = (ROOT / "constraints.txt").read_text().split()
+    pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [r for group in project["optional-dependencies"].values() for r in group]
+    assert {_bounds(r)[0] for r in project["dependencies"] + extras} <= pinned
+    assert "torch==2.13.0" in lines and not any("+" in line for line in lines)
+
+
+def test_the_readme_gives_commands_that_exist():
+    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    assert "make workbook" in readme and "make test" in readme
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    for target in set(re.findall(r"make ([a-z]+)", readme)):
+        assert re.search(rf"^{target}:", makefile, re.M), f"make {target} is in the README but not in the Makefile"
+    for command in set(re.findall(r"python -m helpers ([a-z]+)", readme)):
+        assert f"def {command}" in (ROOT / "helpers" / "__main__.py").read_text()
+    for path in re.findall(r"\]\((?!http)([^)#]+)\)", readme) + re.findall(r'src="(?!http)([^"]+)"', readme):
+        assert (ROOT / path).exists(), f"the README points to {path}, which is not there"
+
+
+def test_no_file_names_a_place_outside_the_project():
+    for path in [*MODULES, *NOTEBOOKS, *ROOT.glob("*.md"), *ROOT.glob("tests/**/*.py"), ROOT / "Makefile"]:
+        for place in ("/wo" + "rk/", "/ro" + "ot/", "/ho" + "me/"):
+            assert place not in path.read_text(), f"{path.name} names {place}"

@@ -1,0 +1,105 @@
+"""What edits do, measured where the answer is known: a model wired so that one unit carries the language."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import activations, alignment, comparison, experts, interventions, methods, planted, readings, steering
+from helpers.fitting import Fitting
+from helpers.interventions import Edit
+
+LM, TABLE = planted.wired()
+BEFORE = activations.embed(LM, TABLE)
+CURE = [Edit(planted.SITE, [planted.UNIT], 0.0, 0.0)]
+
+
+@pytest.fixture(scope="module")
+def measured():
+    plans = {("cure",): CURE, ("placebo",): [Edit(planted.SITE, [planted.UNIT + 1], 0.0, 0.0)]}
+    return steering.grid(LM, TABLE, plans, names=["plan"], before=BEFORE).set_index(["plan", "layer", "metric"])
+
+
+def test_overwriting_the_planted_unit_brings_distance_to_0_and_retrieval_to_1(measured):
+    assert measured.before["cure", 1, "top1"] < 0.9 and measured.before["cure", 1, "pairs_matched"] > 0.3
+    assert measured.after["cure", 1, "top1"] == 1 and measured.after["cure", 1, "pairs_matched"] < 1e-5
+    assert measured.low["cure", 1, "top1"] > 0
+
+
+def test_another_unit_changes_nothing_and_the_layer_before_the_edit_neither(measured):
+    assert (measured.change["placebo"].fillna(0) == 0).all()
+    assert measured.change["cure", 0].drop("mixed").abs().max() == 0
+
+
+def test_the_expert_that_is_found_is_the_planted_one():
+    fitting = Fitting(LM, TABLE)
+    best = experts.top(1, {planted.SITE: fitting.responses("max")[planted.SITE]}, fitting.labels)
+    assert best.set_index("language").unit["loud"] == planted.UNIT
+
+
+def test_numbers_are_those_of_alignment(measured):
+    state = BEFORE.parallel(1)
+    assert measured.before["cure", 1, "top1"] == pytest.approx(alignment.retrieval(state, BEFORE.languages).top1.mean())
+    centred = alignment.retrieval(alignment.centre(state), BEFORE.languages).top1.mean()
+    assert measured.before["cure", 1, "centred"] == pytest.approx(centred)
+
+
+def test_mixed_retrieval_takes_its_candidates_from_the_steered_model(measured):
+    with interventions.steered(LM, CURE):
+        after = activations.embed(LM, TABLE).parallel(1)
+    mixed = alignment.retrieval(BEFORE.parallel(1), BEFORE.languages, candidates=after).top1.mean()
+    assert measured.after["cure", 1, "mixed"] == pytest.approx(mixed)
+
+
+def test_posthoc_projection_equals_projecting_each_layer_and_leaves_its_input():
+    values = BEFORE.values.clone()
+    out = steering.posthoc(BEFORE, BEFORE)
+    space = alignment.subspace(BEFORE.parallel(1))
+    np.testing.assert_allclose(out.layer(1), alignment.project(BEFORE.layer(1), space), atol=1e-6)
+    assert (BEFORE.values == values).all()
+
+
+def test_leaving_out_a_group_that_leaves_one_language_is_skipped():
+    assert steering.left_out(BEFORE, BEFORE, {"quiet": "a", "loud": "b"}).empty
+
+
+def test_states_over_strengths_start_untouched_and_end_with_the_edit():
+    states = steering.over(LM, TABLE, CURE, [0.0, 1.0], layer=1)
+    np.testing.assert_array_equal(states[0.0], BEFORE.layer(1).numpy())
+    metrics = steering.by_strength(states, TABLE).set_index(["strength", "metric"]).value
+    assert metrics[1.0, "top-1 retrieval"] == 1 and metrics[1.0, "distance"] < metrics[0.0, "distance"]
+
+
+def test_a_summary_resamples_whole_groups():
+    table = pd.DataFrame({"k": [5, 5, 5, 5], "toward": list("aabb"), "change": [0.0, 0.0, 1.0, 1.0]})
+    row = steering.summary(table, ["k"], over="toward").iloc[0]
+    assert (row.change, row.low, row.high) == (0.5, 0.0, 1.0)
+
+
+@pytest.fixture(scope="module")
+def compared():
+    fitting = Fitting(LM, TABLE)
+    plans = {("overwrite", "k=1"): CURE, ("erase", "block 0"): methods.fit("erase", fitting, block=0)}
+    return comparison.compare(LM, TABLE, plans, before=BEFORE)
+
+
+def test_methods_stand_beside_the_untouched_model_with_their_price(compared):
+    assert compared.method.tolist() == ["untouched", "overwrite", "overwrite", "erase", "erase"]
+    untouched, cured = compared.iloc[0], compared.iloc[2]
+    assert untouched.gain == 0 and untouched.cost == 1 and cured.top1 > untouched.top1
+    assert compared[["perplexity", "cost"]].gt(0).all().all()
+
+
+def test_the_frontier_keeps_what_nothing_else_beats():
+    table = pd.DataFrame({"perplexity": [1.0, 2.0, 3.0, 4.0], "top1": [0.2, 0.1, 0.5, 0.5]})
+    assert comparison.frontier(table).perplexity.tolist() == [1.0, 3.0]
+
+
+def test_readings_take_their_verdicts_from_the_intervals(compared):
+    gain = pd.DataFrame(
+        [("experts", 1, 0.1, 0.05, 0.2), ("experts", 2, -0.1, -0.2, -0.05), ("random", 1, 0.1, -0.1, 0.2)],
+        columns=["units", "layer", "change", "low", "high"],
+    )
+    text = readings.steering_gain(gain, 5, 6)
+    assert "**experts** raises retrieval at layer 1" in text and "lowers it at layer 2" in text
+    assert "**random** changes retrieval at no layer" in text
+    assert "Some edit beats" in readings.trade(compared, 0.5) and "No edit beats" in readings.trade(compared, 1.0)
