@@ -19,7 +19,8 @@ import pandas as pd
 import torch
 
 from helpers import triples
-from helpers.triples import PAIRWISE, Array, Points, full_precision, known
+from helpers.names import known
+from helpers.triples import PAIRWISE, Array, Points, full_precision
 
 VARIANTS = (*PAIRWISE, "form_all", "form_all_different")
 
@@ -51,7 +52,7 @@ def scores(
     Embeddings are [language, sentence, hidden] in float32 or float64, a tensor on any device or an array.
     ValueError for other types, for NaN and infinity, and for a vector without direction unless Euclidean.
     """
-    variants = [known("variant", variant, VARIANTS) for variant in variants]
+    variants = [known(variant, VARIANTS, "variant") for variant in variants]
     points = triples.points(embeddings, languages, distance, centre)
     counts = triples.counts(points, every=any(variant.startswith("form_all") for variant in variants))
     shares = {variant: _share(counts, variant, points.sentences)[None] for variant in variants}
@@ -84,7 +85,7 @@ def bootstrap(
     sentence are no comparison. With `groups`, language -> family for one, pairs are averaged and the column `pairs`
     (all, within, across) stands for p and q. Pairwise variants only; the means that `centre` removes are not redrawn.
     """
-    variants = [known("pairwise variant", variant, PAIRWISE) for variant in variants]
+    variants = [known(variant, PAIRWISE, "pairwise variant") for variant in variants]
     points = triples.points(embeddings, languages, distance, centre)
     weights = _weights(weights, points)
     drawn = weights.to(points.units.dtype)  # exact even in float32: sums over a row of wins stay below 2 ** 24
@@ -134,7 +135,7 @@ def surface(table: pd.DataFrame, kind: str = "ngrams", *, n: int = 3, width: int
     `ngrams`: counts of n characters in a row, hashed into `width` columns. `length`: the number of characters, for
     distance="euclidean". Languages and sentences in order of appearance; ValueError where a text is missing.
     """
-    known("kind", kind, ("ngrams", "length"))
+    known(kind, ("ngrams", "length"), "kind")
     texts = table.set_index(["language", "sentence"])["text"].unstack()
     texts = texts.reindex(index=table["language"].unique(), columns=table["sentence"].unique())
     if len(gaps := np.argwhere(texts.isna().to_numpy())):

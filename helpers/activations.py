@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from helpers.batches import Batch, Text, by_length, described, pooling, tokenised, tokenised_words, word_means
-from helpers.hub import known
 from helpers.models import LanguageModel, blocks, hidden, sites
+from helpers.names import known
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,16 @@ class Activations:
         """The rows whose columns have the given value, or one of a list of values: `.where(language="A1")`."""
         kept = np.ones(len(self.table), bool)
         for column, wanted in columns.items():
-            known([column], self.table.columns, "column")
+            known(column, self.table.columns, "column")
             wanted = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else list(wanted)
-            known(wanted, self.table[column].unique(), column)
+            for value in wanted:
+                known(value, self.table[column].unique(), column)
             kept &= self.table[column].isin(wanted).to_numpy()
         return Activations(self.values[torch.from_numpy(kept)], self.table[kept].reset_index(drop=True), self.layers)
 
     def layer(self, layer: int) -> Tensor:
         """The values of one layer, [sentence, unit]."""
-        known([layer], self.layers, "layer")
+        known(layer, self.layers, "layer")
         return self.values[:, self.layers.index(layer)]
 
     def parallel(self, layer: int) -> Tensor:
@@ -157,7 +158,8 @@ def outputs(
     """
     pools, paths = [pool] if isinstance(pool, str) else list(pool), list(sites)
     pool_all = pooling(pools)
-    known(paths, dict(lm.model.named_modules()), f"site of {lm.name}")
+    modules = dict(lm.model.named_modules())
+    paths = [known(path, modules, f"site of {lm.name}") for path in paths]
     text = tokenised(lm.tokenizer, _checked(table, ["language", "sentence"])["text"], _limit(lm))
     with _tapped(lm, {path: (lm.model.get_submodule(path), False) for path in paths}) as read:
         passes = ((batch.rows, read(batch, pool_all)) for batch in _batches(lm, text, batch_tokens))
@@ -208,7 +210,8 @@ def _layer_taps(lm: LanguageModel, layers: Sequence[int] | None) -> tuple[dict[i
     parts = [(block, True) for block in blocks(lm).values()] + [(lm.model.base_model, False)]
     wanted = range(len(parts)) if layers is None else layers
     wanted = list(dict.fromkeys(layer + len(parts) if -len(parts) <= layer < 0 else layer for layer in wanted))
-    known(wanted, range(len(parts)), f"layer of {lm.name}")
+    for layer in wanted:
+        known(layer, range(len(parts)), f"layer of {lm.name}")
     return {layer: parts[layer] for layer in wanted}, wanted
 
 

@@ -5,13 +5,13 @@ are read from that one ranking, exactly, ties included. Sites stream through, so
 """
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from . import sorting
+from helpers import sorting
+from helpers.names import known
 
 SCORES = ("auroc", "average_precision")
 DIRECTIONS = {"top": (1,), "bottom": (-1,), "both": (1, -1)}
@@ -60,8 +60,8 @@ def top(
     order (`order`, else that of the mapping), then unit. `bottom` takes the lowest scores, `both` half of each.
     """
     sites = _in_order(responses, order)
-    signs = DIRECTIONS[_known(direction, DIRECTIONS, "direction")]
-    _known(score, SCORES, "score")
+    signs = DIRECTIONS[known(direction, DIRECTIONS, "direction")]
+    known(score, SCORES, "score")
     units = sum(responses[site].shape[1] for site in sites)
     if not len(signs) <= k <= units:
         raise ValueError(f"k = {k} but the {len(sites)} sites hold {units} units; take k from {len(signs)} to {units}")
@@ -162,13 +162,6 @@ def _check_languages(experts, known):
         raise LookupError(f"no rows in {', '.join(missing)}, whose experts are asked for; the rows hold {list(known)}")
 
 
-def _known(name, names, what):
-    if name not in names:
-        near = get_close_matches(name, names) or list(names)
-        raise LookupError(f"unknown {what} {name!r}; did you mean {' or '.join(near)}?")
-    return name
-
-
 def _in_order(responses, order):
     """Site names in model order, each of them among the responses."""
     sites = list(responses) if order is None else [site for site in order if site in responses]
@@ -181,7 +174,7 @@ def _in_order(responses, order):
 def _by_site(experts, responses):
     """The experts' rows site by site."""
     for site, part in experts.groupby("site", sort=False):
-        yield _known(site, list(responses), "site"), part
+        yield known(site, list(responses), "site"), part
 
 
 # --- choosing ---------------------------------------------------------------------------------------------------------

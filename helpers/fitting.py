@@ -6,7 +6,6 @@ every strength and every control sees the same numbers, and a fit that leaves ou
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import pandas as pd
 
 from helpers import activations
 from helpers.models import LanguageModel, blocks
+from helpers.names import known
 
 POOLS = ("max", "mean", "positive")
 
@@ -71,7 +71,7 @@ class Fitting:
 
     def own(self, language: str | None) -> np.ndarray:
         """Which sentences are in the language; LookupError where none is, ValueError where all are."""
-        _known(language, self.languages, "sentences in")
+        known(language, self.languages, "sentences in")
         own = self.labels == language
         if own.all():
             raise ValueError(f"{len(own)} sentences, all in {language}; fit on at least one more language")
@@ -92,7 +92,7 @@ class Fitting:
         """The same without the sentences of a language, or of several, such as a family."""
         languages = [languages] if isinstance(languages, str) else list(languages)
         for language in languages:
-            _known(language, self.languages, "sentences in")
+            known(language, self.languages, "sentences in")
         kept = ~self.table["language"].isin(languages).to_numpy()
         read = {key: {site: array.T[:, kept].T for site, array in seen.items()} for key, seen in self._read.items()}
         return replace(self, table=self.table[kept].reset_index(drop=True), _read=read, _ranked={})
@@ -101,9 +101,3 @@ class Fitting:
         """The same with the languages dealt to the sentences by chance, as many to each as before."""
         dealt = np.random.default_rng(seed).permutation(self.labels)
         return replace(self, table=self.table.assign(language=dealt), _read=dict(self._read), _ranked={})
-
-
-def _known(language: str | None, languages: Sequence[str], what: str) -> None:
-    if language not in languages:
-        near = get_close_matches(str(language), languages, cutoff=0.3) or languages[:10]
-        raise LookupError(f"no {what} {language}; did you mean {', '.join(near)}? fit on a table that has it")

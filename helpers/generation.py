@@ -16,8 +16,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from helpers.batches import by_length, tokenised
-from helpers.hub import known
 from helpers.models import LanguageModel
+from helpers.names import known
 from helpers.registry import flores_id
 
 UNKNOWN = "unknown"
@@ -84,7 +84,8 @@ def shares(
         raise ValueError("0 texts have no languages; sample some first")
     named = _looked_up(texts, lexicon) if lexicon is not None else _identified(texts, languages)
     if lexicon is not None and languages is not None:
-        known(languages, lexicon["language"].unique(), "language of the lexicon")
+        for language in languages:
+            known(language, lexicon["language"].unique(), "language of the lexicon")
         named = named.where(named["language"].isin(languages), named.assign(language=UNKNOWN))
     total = named.groupby("language")["weight"].sum() / len(texts)
     listed = languages if languages is not None else [] if lexicon is None else lexicon["language"].unique()
@@ -208,7 +209,8 @@ def _identified(texts: list[str], languages: Sequence[str] | None) -> pd.DataFra
     identifier, ids = _identifier()
     if languages is not None:
         ids = {label: _matching(found, languages) for label, found in ids.items()}
-        known(languages, filter(None, ids.values()), "language of py3langid")
+        for language in languages:
+            known(language, filter(None, ids.values()), "language of py3langid")
         ids = {label: found for label, found in ids.items() if found}
     identifier.set_languages(list(ids))
     worded = [any(map(str.isalpha, text)) for text in texts]

@@ -5,7 +5,6 @@ found again without a connection. Steps are read from names and sorted as number
 """
 
 import re
-from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from huggingface_hub import constants, list_repo_files, list_repo_refs, snapshot
 from huggingface_hub.errors import HFValidationError
 
 from helpers import DATA
+from helpers.names import known
 
 PHASES = ("", "pretrain", "stage", "ext", "lc", "decay", "it")  # the order in which a training passes through them
 _STEP = re.compile(
@@ -58,7 +58,7 @@ def locate(name: str, revision: str, subfolder: str, *, weights: bool = True) ->
     if not steps or not (revision or numbered):
         raise LookupError(f"{root} holds neither config.json nor folders of steps; name a folder that does")
     revision = revision or max(numbered, key=numbered.get)
-    known([revision], steps, f"revision of {name}")
+    known(revision, steps, f"revision of {name}")
     return steps[revision], revision
 
 
@@ -141,13 +141,3 @@ def _phase_order(phase: str) -> tuple:
 
 def _is_model(folder: Path) -> bool:
     return (folder / "config.json").exists()
-
-
-def known(names: Iterable, options: Iterable, what: str) -> None:
-    """LookupError with the nearest options when one of `names` is none of them."""
-    options = list(options)
-    shown = [str(option) for option in options]
-    for name in names:
-        if name not in options:
-            near = get_close_matches(str(name), shown, cutoff=0.3) or shown[:10]
-            raise LookupError(f"no {what} {name!r}; did you mean {', '.join(near)}?")

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from inspect import signature
 from itertools import chain
 from numbers import Real
@@ -26,6 +25,7 @@ from helpers import store
 from helpers.edits import Edit, LowRank, check_width, mover, numbers
 from helpers.folding import check_foldable, declare_biases, fold
 from helpers.models import LanguageModel, blocks, hidden, width
+from helpers.names import known
 
 TOKENS = ("all", "no_bos", "generated")
 KINDS = {"Edit": Edit, "LowRank": LowRank}
@@ -43,7 +43,7 @@ def steered(
     that the site lacks, a compiled model and, on leaving, an edit that never fired. LookupError: no such site.
     """
     groups = _checked(lm, edits, strength)
-    _known(tokens, TOKENS, "tokens")
+    known(tokens, TOKENS, "tokens")
     base = lm.model.base_model
     positions = None if tokens == "all" else _Positions(tokens, base.forward)
     parts = {site: _Part(part, strength, positions) for site, part in groups.items()}
@@ -229,7 +229,7 @@ def _checked(lm: LanguageModel, edits: Sequence[Edit | LowRank], strength: float
     stream = dict.fromkeys(blocks(lm), lm.model.config.get_text_config().hidden_size) if edits else {}
     groups: dict[str, list] = {}
     for edit in edits:
-        _known(edit.site, parts, f"site of {lm.name}")
+        known(edit.site, parts, f"site of {lm.name}")
         if isinstance(parts[edit.site], nn.Linear | Conv1D):
             check_width(edit, width(parts[edit.site]))
         elif edit.site in stream:
@@ -241,9 +241,3 @@ def _checked(lm: LanguageModel, edits: Sequence[Edit | LowRank], strength: float
 def _is_compiled(part: nn.Module) -> bool:
     wrapped = hasattr(part, "_orig_mod") or hasattr(part.forward, "_torchdynamo_orig_callable")
     return wrapped or getattr(part, "_compiled_call_impl", None) is not None
-
-
-def _known(name: str, options: Sequence | Mapping, what: str) -> None:
-    if name not in options:
-        near = get_close_matches(name, list(options), cutoff=0.3) or list(options)[:10]
-        raise LookupError(f"no {what} {name!r}; did you mean {', '.join(near)}?")

@@ -5,8 +5,7 @@ own: they take a method's edits to other units or to another subspace, or fit it
 method meets the same ones.
 """
 
-from collections.abc import Callable, Iterable
-from difflib import get_close_matches
+from collections.abc import Callable
 from inspect import signature
 
 import numpy as np
@@ -17,6 +16,7 @@ from concept_erasure import LeaceFitter
 from helpers import alignment, experts, units
 from helpers.edits import Edit, LowRank
 from helpers.fitting import Fitting
+from helpers.names import known
 
 CONTROLS = ("none", "random", "matched", "topvariance", "shuffled")
 VALUES = ("mean", "median", "p90", "zero")
@@ -40,8 +40,8 @@ def fit(
     An option that is None takes the method's default. ValueError: an option that the method does not have, a control
     that does not suit it; LookupError: an unknown method or control, or no sentences in the language.
     """
-    method = METHODS[_known(name, METHODS, "method")]
-    _known(control, CONTROLS, "control")
+    method = METHODS[known(name, METHODS, "method")]
+    known(control, CONTROLS, "control")
     given = {"k": k, "value": value, "pool": pool, "block": block, "rank": rank}
     given = {option: choice for option, choice in given.items() if choice is not None}
     taken = list(signature(method).parameters)[2:]
@@ -68,7 +68,7 @@ def overwrite(
 
     `pool` chooses the experts; `value_pool`, by default the same, makes the value. The first study's intervention.
     """
-    _known(value, VALUES, "value")
+    known(value, VALUES, "value")
     chosen = _experts(fitting, toward, k, pool, score)
     if value == "zero":
         return units.edits(chosen.assign(scale=0.0, shift=0.0))
@@ -117,7 +117,7 @@ def lape(fitting: Fitting, toward: str, *, k: int | None = None, value: str = "m
 
     Chosen by `units.entropy`: the published share of the model or, with k, as many as other methods take.
     """
-    _known(value, ("mean", "zero"), "value")
+    known(value, ("mean", "zero"), "value")
     fitting.own(toward)
     found = fitting.once(("lape", k), lambda: units.entropy(fitting.responses("positive"), fitting.labels, k=k))
     chosen = found[found["language"] == toward].reset_index(drop=True)
@@ -179,7 +179,7 @@ def controlled(
     directions in which sentences vary most. none and shuffled change nothing here: `fit` has shuffled the labels.
     ValueError: a control that does not suit the edits, or too few other units.
     """
-    if _known(control, CONTROLS, "control") in ("none", "shuffled"):
+    if known(control, CONTROLS, "control") in ("none", "shuffled"):
         return list(edits)
     diagonal = [edit for edit in edits if isinstance(edit, Edit)]
     directions = [edit for edit in edits if isinstance(edit, LowRank)]
@@ -232,10 +232,3 @@ def _direction(path: str, v: np.ndarray | torch.Tensor) -> LowRank:
 
 def _projection(path: str, space: alignment.Subspace) -> LowRank:
     return LowRank(path, -space.basis, space.basis, space.mean)
-
-
-def _known(name: str, options: Iterable[str], what: str) -> str:
-    if name not in options:
-        near = get_close_matches(name, list(options), cutoff=0.3) or list(options)
-        raise LookupError(f"unknown {what} {name!r}; did you mean {', '.join(near)}?")
-    return name

@@ -28,7 +28,8 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import is_accelerate_available
 
 from helpers.hub import checkpoints as checkpoints
-from helpers.hub import known, locate
+from helpers.hub import locate
+from helpers.names import known
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _ATTENTION = re.compile(r"att(n|ention)", re.IGNORECASE)
@@ -66,7 +67,7 @@ def load(
     is CUDA where there is one, spread over several GPUs when accelerate is installed. Only safetensors are read and no
     remote code is run. LookupError: an unknown name or revision; ValueError: pickled weights, or an encoder-decoder.
     """
-    known([dtype], DTYPES, "dtype")
+    known(dtype, DTYPES, "dtype")
     folder, found = locate(name, revision, subfolder)
     _refuse_pickles(folder, name)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)

@@ -45,7 +45,7 @@ class Recipe:
     world: str = "default"
     seed: int = 0
     encoder: bool = False  # XLM-R style with masked language modelling; otherwise Llama style
-    steps: int = 3600
+    steps: int = 3400
     checkpoints: int = 14  # log-spaced, the untrained model and the last step among them
     batch: int = 64  # sentences
     rate: float = 8e-3  # peak learning rate of AdamW

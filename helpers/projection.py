@@ -13,7 +13,7 @@ from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness as trust
 
-from helpers.hub import known
+from helpers.names import known
 
 METHODS = ("umap", "pca")
 _TIE = 0.3  # of a row to itself at the next strength: enough to keep its place, too little to tear it from the others
@@ -36,7 +36,7 @@ def maps(
     how closely points may be packed (`min_dist`). The same seed gives the same map on one machine, not on every one.
     ValueError: shapes that differ, too few rows, values that are not finite, or, for "umap", a zero vector.
     """
-    known([method], METHODS, "method of projection")
+    known(method, METHODS, "method of projection")
     strengths, stack = _stacked(states, len(table))
     flat = _pca(stack, seed)
     if method == "umap":

@@ -5,7 +5,6 @@ variant compares. Both sides of a comparison are read from one row of one block,
 wins are counted as integers: 2 for a win, 1 for a tie.
 """
 
-import difflib
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 import torch
+
+from helpers.names import known
 
 PAIRWISE = ("meaning", "form", "conflict")  # over two sentences, i and j
 DISTANCES = ("cosine", "angular", "euclidean")  # angular orders as cosine does
@@ -36,14 +37,6 @@ def full_precision() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def known(kind: str, name: str, options: Sequence[str]) -> str:
-    """The name, which is one of the options; LookupError naming the nearest where it is not."""
-    if name not in options:
-        near = difflib.get_close_matches(name, options, 1, 0)
-        raise LookupError(f"unknown {kind} {name!r}; the nearest is {near[0]!r} of {', '.join(options)}")
-    return name
-
-
 class Points(NamedTuple):
     """Embeddings made ready: `units @ units.T + bias` orders as the distance does, nearest largest."""
 
@@ -57,8 +50,8 @@ class Points(NamedTuple):
 
 def points(embeddings: Array, languages: Sequence[str], distance: str, centre: str) -> Points:
     """The embeddings, checked and centred, as the points that the distance compares; see `Points`."""
-    known("distance", distance, DISTANCES)
-    known("centre", centre, CENTRES)
+    known(distance, DISTANCES, "distance")
+    known(centre, CENTRES, "centring")
     values = _checked(embeddings, languages)
     centred = values
     if centre != "none":

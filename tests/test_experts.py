@@ -152,7 +152,7 @@ def test_top_refuses_what_it_cannot_do():
         experts.top(13, model(), LABELS)
     with pytest.raises(LookupError, match="did you mean auroc"):
         experts.top(2, model(), LABELS, score="auc")
-    with pytest.raises(LookupError, match="unknown direction 'up'"):
+    with pytest.raises(LookupError, match="no direction 'up'"):
         experts.top(2, model(), LABELS, direction="up")
     with pytest.raises(LookupError, match="1 of 2 sites are not in `order`, such as 'block1'"):
         experts.top(2, model(), LABELS, order=["block0"])

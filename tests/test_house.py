@@ -12,6 +12,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
+    # the voice that all share
+    {"names"},
     # the ground, where nothing knows of anything else: files, names, numbers, letters, words
     {"store", "parameters", "hub", "registry", "formats", "grammar", "text", "typology"}
     | {"stats", "sorting", "triples", "batches", "edits", "convert"},

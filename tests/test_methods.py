@@ -314,10 +314,10 @@ def test_bad_requests_name_the_fact_and_the_next_move():
     for error, message, call in (
         (LookupError, "did you mean overwrite", lambda: methods.fit("overwite", source, "A1")),
         (LookupError, "did you mean matched", lambda: methods.fit("damp", source, "A1", control="match")),
-        (LookupError, "no sentences in A9; did you mean", lambda: methods.fit("damp", source, "A9")),
+        (LookupError, "no sentences in 'A9'; did you mean", lambda: methods.fit("damp", source, "A9")),
         (LookupError, "no sentences in None", lambda: methods.fit("mean_transport", source)),
         (LookupError, "no sentences in Z", lambda: source.without("Z")),
-        (LookupError, "unknown value", lambda: methods.fit("overwrite", source, "A1", value="avg")),
+        (LookupError, "no value 'avg'", lambda: methods.fit("overwrite", source, "A1", value="avg")),
         (LookupError, r"no block 3; tiny-llama has 3, 0 to 2", lambda: methods.fit("erase", source, block=3)),
         (ValueError, "erase takes no k; it takes block, rank", lambda: methods.fit("erase", source, k=3)),
         (ValueError, r"k = 5000 but the 9 sites hold 480 units", lambda: methods.fit("damp", source, "A1", k=5000)),
