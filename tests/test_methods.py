@@ -316,7 +316,7 @@ def test_bad_requests_name_the_fact_and_the_next_move():
         (LookupError, "did you mean matched", lambda: methods.fit("damp", source, "A1", control="match")),
         (LookupError, "no sentences in 'A9'; did you mean", lambda: methods.fit("damp", source, "A9")),
         (LookupError, "no sentences in None", lambda: methods.fit("mean_transport", source)),
-        (LookupError, "no sentences in Z", lambda: source.without("Z")),
+        (LookupError, "no sentences in 'Z'", lambda: source.without("Z")),
         (LookupError, "no value 'avg'", lambda: methods.fit("overwrite", source, "A1", value="avg")),
         (LookupError, r"no block 3; tiny-llama has 3, 0 to 2", lambda: methods.fit("erase", source, block=3)),
         (ValueError, "erase takes no k; it takes block, rank", lambda: methods.fit("erase", source, k=3)),
