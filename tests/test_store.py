@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,7 @@ def test_one_flipped_bit_is_found_by_the_checksums(tmp_path):
 
 WRITE_TWOS = """
 import sys
+from contextlib import contextmanager
 import numpy as np
 from helpers import store
 print("ready", flush=True)
@@ -163,17 +165,19 @@ def test_two_processes_writing_one_result_end_in_one_whole_file(tmp_path):
     assert leftovers(tmp_path) == ["arrays.safetensors"]
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """No file may grow beyond 4096 bytes."""
+    """No file may grow beyond 4096 bytes; held only around the writes, for pytest's own output may be a longer file."""
     resource = pytest.importorskip("resource", reason="limits on file size exist on POSIX only")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk_leaves_nothing_and_says_what_to_do(tmp_path, full_disk):
+def test_a_full_disk_leaves_nothing_and_says_what_to_do(tmp_path):
     value = np.random.default_rng(0).random(20_000)
     writes = {
         "large.parquet": lambda path: store.write_table(path, pd.DataFrame({"value": value})),
@@ -181,7 +185,7 @@ def test_a_full_disk_leaves_nothing_and_says_what_to_do(tmp_path, full_disk):
         "large.json": lambda path: store.write_json(path, list(value)),
     }
     for name, write in writes.items():
-        with pytest.raises(OSError, match="bytes are free .*ISOGLOSS_HOME") as refusal:
+        with full_disk(), pytest.raises(OSError, match="bytes are free .*ISOGLOSS_HOME") as refusal:
             write(tmp_path / name)
         assert str(refusal.value).startswith(f"no room for {tmp_path / name}: ")
     assert leftovers(tmp_path) == []
