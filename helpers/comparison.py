@@ -130,4 +130,4 @@ def _seconds(lm: LanguageModel, table: pd.DataFrame) -> float:
         activations.embed(lm, table, [-1])
         return time.perf_counter() - start
 
-    return median(once() for _ in range(5))
+    return median(once() for _ in range(3))

@@ -13,6 +13,8 @@ import pandas as pd
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#4D4D4D"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
@@ -70,9 +72,13 @@ def _branch(leaves: pd.DataFrame, path: str, ax: Axes, colour: str, depth: int) 
 
 def curves(
     table: pd.DataFrame, ax: Axes, *, x: str, y: str, by: str | None = None, low: str = "", high: str = "",
-    chance: float | None = None, log: bool = False, labels: bool = True,
+    chance: float | None = None, log: str | bool = False, labels: bool = True,
 ) -> Axes:  # fmt: skip
-    """Lines of y over x, one for each value of `by`, named at their right end; a band from `low` to `high`."""
+    """Lines of y over x, one for each value of `by`, named at their right end; a band from `low` to `high`.
+
+    `log` names the axes on a log scale: "x" (or True), which keeps 0, "y" or "xy".
+    """
+    log = "x" if log is True else log or ""
     groups = list(table.groupby(by, sort=False)) if by else [("", table)]
     ordered = by and pd.api.types.is_numeric_dtype(table[by]) and len(groups) > 2
     palette = mpl.colormaps["cividis"](np.linspace(0, 0.85, len(groups))) if ordered else COLOURS
@@ -83,8 +89,12 @@ def curves(
         if low:
             ax.fill_between(part[x], part[low], part[high], color=colour, alpha=0.15, lw=0)
         ends.append((part[y].iloc[-1], f"{by} {name}" if ordered else str(name), colour))
-    if log:
+    if "x" in log:
         ax.set_xscale("symlog", linthresh=max(1, table.loc[table[x] > 0, x].min()))
+    elif pd.api.types.is_integer_dtype(table[x]):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    if "y" in log:
+        ax.set_yscale("log")
     if chance is not None:
         ax.axhline(chance, ls=":", color="#444444", lw=1)
         ends.append((chance, "chance" if chance else "", "#444444"))
@@ -209,9 +219,16 @@ def dots(table: pd.DataFrame, ax: Axes, *, x: str, y: str, by: str, chance: floa
     if chance is not None:
         ax.axhline(chance, ls=":", color="#444444", lw=1)
     ax.set_xticks(range(len(names)), names, rotation=90 if sum(map(len, names)) > 90 else 0, fontsize=7.5)
-    ax.legend(ncols=table[by].nunique(), fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.08), borderaxespad=0)
+    _key_above(ax, table[by].nunique())
     ax.set(xlabel=x, ylabel=y)
     return ax
+
+
+def _key_above(ax: Axes, entries: int) -> None:
+    """A key in one line between the title and the axis, close enough to fit a panel of half a page."""
+    close = dict(columnspacing=0.9, handletextpad=0.2, handlelength=1.2, borderaxespad=0, borderpad=0)
+    ax.legend(ncols=entries, fontsize=7.5, loc="lower left", bbox_to_anchor=(0, 1.01), **close)
+    ax.set_title(ax.get_title(loc="left"), pad=16)
 
 
 def short_sites(sites: Sequence[str]) -> list[str]:
@@ -227,7 +244,7 @@ def short_sites(sites: Sequence[str]) -> list[str]:
 
 
 def map_points(table: pd.DataFrame, ax: Axes, *, by: str = "family", shade: str = "") -> Axes:
-    """A map of x and y without axes, which have no unit: a line of marks for each group, named at its middle.
+    """A map of x and y without axes, which have no unit: marks for each group, its name at their middle.
 
     Colour and mark tell the values of `shade` apart, by default the groups themselves. `move_points` moves them.
     """
@@ -237,8 +254,10 @@ def map_points(table: pd.DataFrame, ax: Axes, *, by: str = "family", shade: str 
         i = levels.index(level)
         mark = dict(color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)])
         ax.plot([], [], ls="", ms=3, mew=0, alpha=0.75, label=str(name), **mark)
-        box = dict(boxstyle="round,pad=0.2", fc="white", ec=mark["color"], lw=0.9, alpha=0.85)
-        ax.text(0, 0, str(name), fontsize=8, color="#222222", ha="center", va="center", bbox=box)
+        halo = [withStroke(linewidth=2, foreground="white")]
+        ax.text(
+            0, 0, str(name), fontsize=7, weight="bold", color="#222222", ha="center", va="center", path_effects=halo
+        )
     ax.set(xticks=[], yticks=[], xlim=_margin(table.x), ylim=_margin(table.y))
     ax.spines[:].set_visible(False)
     return move_points(table, ax, by=by)
@@ -266,7 +285,7 @@ def changes(table: pd.DataFrame, ax: Axes, *, x: str, by: str) -> Axes:
         ax.vlines(at, part.before, part.after, color=colour, lw=1.4)
         ax.plot(at, part.before, ls="", marker=MARKERS[i], ms=5, mfc="white", mec=colour)
         ax.plot(at, part.after, ls="", marker=MARKERS[i], ms=5, mew=0, color=colour, label=str(name))
-    ax.legend(ncols=len(names), fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.1), borderaxespad=0)
+    _key_above(ax, len(names))
     ax.set(xticks=sorted(table[x].unique()), xlabel=x)
     return ax
 

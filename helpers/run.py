@@ -16,16 +16,12 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import papermill
-from ipykernel.kernelspec import get_kernel_dict
-from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import KernelSpec
 from nbclient.exceptions import DeadKernelError
 
-from helpers import FIGURES, ROOT, __version__, results, store
+from helpers import FIGURES, ROOT, __version__, kernels, results, store
 from helpers.parameters import Parameter, check, inspect, nearest
 
 HOUSE = Path(__file__).resolve().parents[1]  # holds the package, and the notebooks unless ISOGLOSS_HOME has its own
-_SOCKET_ROOM = 60  # characters; a Unix socket's path holds about 104
 _log = logging.getLogger(__name__)
 logging.getLogger("papermill.translators").setLevel(logging.ERROR)  # its own reader of parameters is not used here
 
@@ -141,7 +137,7 @@ def _execute(plan: dict, given: Mapping) -> None:
         place.mkdir(parents=True, exist_ok=True)
     (plan["folder"] / results.MARKER).unlink(missing_ok=True)
     started = time.time()
-    with tempfile.TemporaryDirectory(prefix="isogloss-", dir=_short(), ignore_cleanup_errors=True) as scratch:
+    with tempfile.TemporaryDirectory(prefix="isogloss-", dir=kernels.short(), ignore_cleanup_errors=True) as scratch:
         book = _papermill(plan, given, partial, Path(scratch))
         read = Path(scratch, "inputs.jsonl")
         inputs = [json.loads(line) for line in read.read_text().splitlines()] if read.exists() else []
@@ -158,13 +154,13 @@ def _execute(plan: dict, given: Mapping) -> None:
 
 def _papermill(plan: dict, given: Mapping, partial: Path, scratch: Path) -> nbformat.NotebookNode:
     """The executed notebook, every code cell complete; RuntimeError otherwise, the notebook kept as `.failed.ipynb`."""
-    kernel = type("Kernel", (_Kernel,), {"scratch": scratch, "environment": _environment(plan, scratch)})
+    kernel = kernels.kind(scratch, ROOT, _environment(plan, scratch))
     options = {"kernel_name": "python3", "language": "python", "kernel_manager_class": kernel, "start_timeout": 120}
     bar = {"desc": plan["source"].stem, "disable": None}
     # papermill fills {} in paths, so those of a folder's own name are doubled
     paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (plan["source"], partial)]
     try:
-        with store.room_for(partial):
+        with store.room_for(partial), kernels.interruptible(kernel):
             book = papermill.execute_notebook(
                 *paths, parameters=dict(given), progress_bar=bar, store_widget_state=False, **options
             )
@@ -203,36 +199,6 @@ def _environment(plan: dict, scratch: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, [str(HOUSE), os.environ.get("PYTHONPATH")])),
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # an inherited Agg would leave outputs empty
     }
-
-
-class _Kernel(AsyncKernelManager):
-    """This very interpreter as a kernel, whatever kernelspecs say, over sockets in a folder of its own.
-
-    Over TCP, kernels that start together take each other's ports now and then.
-    """
-
-    scratch: Path
-    environment: dict
-
-    def __init__(self, **options: object):
-        transport = {"transport": "ipc"} if os.name == "posix" else {}
-        super().__init__(connection_file=str(self.scratch / "kernel.json"), **transport, **options)
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        """What starts this interpreter."""
-        return KernelSpec(**get_kernel_dict())
-
-    async def start_kernel(self, **options: object) -> None:
-        # the folder is given here because papermill's own cwd would move this whole process
-        with open(self.scratch / "kernel.log", "wb") as log:
-            home = {"cwd": str(ROOT), "env": os.environ | self.environment}
-            await super().start_kernel(**home, stdout=log, stderr=log, **options)
-
-
-def _short() -> str | None:
-    """Folder for sockets, whose paths must stay short; none where the usual one will do."""
-    return "/tmp" if os.name == "posix" and len(tempfile.gettempdir()) > _SOCKET_ROOM else None
 
 
 def _shelf() -> Path:

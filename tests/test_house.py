@@ -16,7 +16,7 @@ FLOORS = [
     {"names"},
     # the ground, where nothing knows of anything else: files, names, numbers, letters, words
     {"store", "parameters", "hub", "registry", "formats", "grammar", "text", "typology"}
-    | {"stats", "sorting", "triples", "batches", "edits", "convert"},
+    | {"stats", "sorting", "triples", "batches", "edits", "convert", "kernels"},
     # what is analysed, where results live, and the parts of later modules
     {"world", "models", "results", "association", "folding", "units"},
     # what makes sentences, models, activations and steered models

@@ -1,5 +1,6 @@
 """Runs are refused before they start or end whole; tiny notebooks are really executed here."""
 
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers import __main__ as command_line
-from helpers import results, run, store
+from helpers import kernels, results, run, store
 
 PARAMETERS = """\
 model: str = "mini"
@@ -138,12 +139,22 @@ def test_an_interrupted_run_leaves_only_the_partial_notebook(home):
     wait_until(lambda: (home / "pid").exists() and (home / "pid").read_text())
     process.send_signal(signal.SIGINT)
     told = process.communicate(timeout=120)[1]
-    assert process.returncode == 130
-    assert "stopped" in told
+    assert process.returncode == 130, told
     assert told.splitlines()[-1] == "stopped; what had completed is kept"
     assert "Traceback" not in told
     assert [path.name for path in home.glob("data/results/*/*/*/*")] == ["01_first.partial.ipynb"]
     wait_until(lambda: not Path("/proc").exists() or not os.path.exists(f"/proc/{(home / 'pid').read_text()}"))
+
+
+def test_an_interrupt_that_a_callback_swallows_still_ends_the_run(home):
+    kernel = kernels.kind(home, home, {})
+    with subprocess.Popen(["sleep", "60"]) as process, pytest.raises(KeyboardInterrupt):
+        kernel.started.append(process.pid)
+        with kernels.interruptible(kernel):
+            with contextlib.suppress(KeyboardInterrupt):  # what the event loop may do
+                os.kill(os.getpid(), signal.SIGINT)
+            assert process.wait(20) == -signal.SIGTERM
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def wait_until(condition, seconds: float = 120) -> None:
