@@ -4,6 +4,7 @@ The frontier of the two decides between methods; one number alone never does.
 """
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from statistics import median
 
@@ -43,7 +44,10 @@ def fitted(fitting: Fitting, plans: Mapping[tuple, dict], toward: str, *, seed: 
     """The edits of each plan; a plan that this model or corpus does not allow is left out, and named in a warning."""
     made = {}
     for key, options in plans.items():
-        made[key] = methods.fit(toward=toward, fitting=fitting, seed=seed, **options)
+        try:
+            made[key] = methods.fit(toward=toward, fitting=fitting, seed=seed, **options)
+        except ValueError as error:
+            warnings.warn(f"{' '.join(key)} is left out: {error}", stacklevel=2)
     return made
 
 

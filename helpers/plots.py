@@ -5,7 +5,7 @@ apart. Chance lines are dotted and named, unknown cells are hatched.
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#4D4D4D"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
@@ -243,21 +244,20 @@ def short_sites(sites: Sequence[str]) -> list[str]:
     return short
 
 
-def map_points(table: pd.DataFrame, ax: Axes, *, by: str = "family", shade: str = "") -> Axes:
-    """A map of x and y without axes, which have no unit: marks for each group, its name at their middle.
+def map_points(table: pd.DataFrame, ax: Axes, *, by: str = "family", shade: str = "", names: bool = True) -> Axes:
+    """A map of x and y without axes, which have no unit: marks for each group, its name above their middle.
 
     Colour and mark tell the values of `shade` apart, by default the groups themselves. `move_points` moves them.
     """
     groups = table.drop_duplicates(by)
-    levels = list(dict.fromkeys(table[shade or by]))
+    levels, halo = list(dict.fromkeys(table[shade or by])), [withStroke(linewidth=2, foreground="white")]
+    above = ax.transData + ScaledTranslation(0, 5 / 72, ax.figure.dpi_scale_trans)
     for name, level in zip(groups[by], groups[shade or by]):
         i = levels.index(level)
-        mark = dict(color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)])
-        ax.plot([], [], ls="", ms=3, mew=0, alpha=0.75, label=str(name), **mark)
-        halo = [withStroke(linewidth=2, foreground="white")]
-        ax.text(
-            0, 0, str(name), fontsize=7, weight="bold", color="#222222", ha="center", va="center", path_effects=halo
-        )
+        colour = COLOURS[i % len(COLOURS)]
+        ax.plot([], [], ls="", ms=3, mew=0, alpha=0.75, label=str(name), color=colour, marker=MARKERS[i % len(MARKERS)])
+        said = dict(fontsize=7, ha="center", va="bottom", path_effects=halo, transform=above)
+        ax.text(0, 0, str(name) if names else "", color=colour, **said)
     ax.set(xticks=[], yticks=[], xlim=_margin(table.x), ylim=_margin(table.y))
     ax.spines[:].set_visible(False)
     return move_points(table, ax, by=by)
@@ -316,4 +316,41 @@ def level(ax: Axes, value: float, name: str) -> Axes:
     """A dashed, named line at a value that no point of the figure stands for."""
     ax.axhline(value, ls="--", color="#444444", lw=1)
     ax.annotate(name, (0.99, value), xycoords=("axes fraction", "data"), va="bottom", ha="right", fontsize=8)
+    return ax
+
+
+def panels(table: pd.DataFrame, axes: np.ndarray, *, rows: str, columns: str, draw: Callable) -> np.ndarray:
+    """The axes [row, column], each drawn by `draw(part, ax)` for one value of `rows` and one of `columns`.
+
+    Column names stand above the first row, row names left of the first column; axis names only at the edges.
+    """
+    for i, row in enumerate(table[rows].unique()):
+        for j, column in enumerate(table[columns].unique()):
+            ax = axes[i, j]
+            draw(table[(table[rows] == row) & (table[columns] == column)], ax)
+            ax.set_title(str(column) if i == 0 else "")
+            ax.set_ylabel(str(row) if j == 0 else "")
+            ax.set_xlabel(ax.get_xlabel() if i == len(axes) - 1 else "")
+    return axes
+
+
+def estimates(table: pd.DataFrame, ax: Axes, *, y: str, x: str, by: str = "", reference: float = 0.0) -> Axes:
+    """A mark with its interval (low, high) in the row of each y, numbers at the right; levels of `by` lie side by side.
+
+    Rows come in order of appearance, first on top; names of levels stand above the axis.
+    """
+    names, groups = list(dict.fromkeys(table[y])), list(table.groupby(by, sort=False)) if by else [("", table)]
+    for i, (level, part) in enumerate(groups):
+        place = -part[y].map(names.index) - 0.3 * (i - (len(groups) - 1) / 2)
+        colour = COLOURS[i % len(COLOURS)]
+        ax.hlines(place, part.low, part.high, color=colour, lw=1.6)
+        ax.plot(part[x], place, ls="", marker=MARKERS[i % len(MARKERS)], ms=4, mew=0, color=colour, label=str(level))
+        for at, value in zip(place, part[x]):
+            number = dict(transform=ax.get_yaxis_transform(), fontsize=7.5, color=colour)
+            ax.text(1.01, at, f"{value:+.2f}" if abs(value) >= 0.005 else "0", va="center", **number)
+    ax.axvline(reference, ls=":", color="#444444", lw=1)
+    ax.set_yticks(-np.arange(len(names)), names)
+    ax.set(xlabel=x, ylim=(-len(names) + 0.4, 0.6))
+    if by:
+        ax.legend(ncols=len(groups), fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
     return ax

@@ -1,9 +1,12 @@
 """What a figure shows, in a sentence: tables in, text out, verdicts following from intervals and from nothing else."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
+from helpers import profiles
 from helpers.comparison import frontier
-from helpers.stats import verdict
+from helpers.stats import cluster_interval, verdict
 
 
 def steering_gain(gain: pd.DataFrame, k: int, count: int) -> str:
@@ -35,14 +38,142 @@ def trade(table: pd.DataFrame, posthoc: float) -> str:
     fair = cheap.loc[cheap.top1.idxmax()]
     points = [row for _, row in frontier(table).iterrows()]
     edge = "; ".join(f"{_named(row)} ({row.perplexity:.1f}, {row.top1:.2f})" for row in points)
-    beats = "Some edit beats" if best.top1 > posthoc else "No edit beats"
+    how = verdict(untouched.top1 + best.low, untouched.top1 + best.high, posthoc)
     return (
         f"{text}, at a perplexity of {best.perplexity:.1f} against {untouched.perplexity:.1f}. Within ten per cent of "
-        f"the untouched perplexity the best is {_named(fair)} with {fair.top1:.2f}. {beats} post-hoc projection. "
-        f"On the frontier (perplexity, top-1): {edge}."
+        f"the untouched perplexity the best is {_named(fair)} with {fair.top1:.2f}. The best edit is {how} post-hoc "
+        f"projection, which costs nothing. On the frontier (perplexity, top-1): {edge}."
+    )
+
+
+def left_out(table: pd.DataFrame, *, seed: int = 0) -> str:
+    """How much of erasure's gain is left for languages it was not fitted on, from `steering.left_out` by left_out."""
+    text = []
+    for kind, part in table.groupby("left_out", sort=False):
+        layer = part.groupby("layer").seen.mean().idxmax()
+        at = part[part.layer == layer]
+        seen = cluster_interval(at.seen - at.untouched, at.group, seed=seed)
+        unseen = cluster_interval(at.unseen - at.untouched, at.group, seed=seed)
+        text.append(
+            f"without the **{kind}** the gain at layer {layer} is {unseen.estimate:+.3f} [{unseen.low:+.3f}, "
+            f"{unseen.high:+.3f}] against {seen.estimate:+.3f} with it, {verdict(unseen.low, unseen.high)} zero"
+        )
+    return f"Fitted {'; '.join(text)}. What erasure gains for a language it has not seen is the smaller number."
+
+
+def choice(written: pd.DataFrame, toward: str, *, limit: float = 2.0) -> str:
+    """The k to take by what a model writes, from `comparison.written`; `limit` is of the untouched perplexity."""
+    untouched, edited = written[written.k == 0].iloc[0], written[written.k > 0]
+    text = ", ".join(f"k = {row.k}: {row.share:.2f} at {row.own / untouched.own:.1f} x" for row in edited.itertuples())
+    fair = edited[edited.own <= limit * untouched.own]
+    taken = (
+        f"The largest k within {limit:g} x is **{fair.k.max()}**." if len(fair) else f"No k stays within {limit:g} x."
+    )
+    return (
+        f"Untouched, {untouched.share:.2f} of the text is in {toward}. Overwritten, the share and the perplexity of "
+        f"held-out {toward} over the untouched are: {text}. {taken}"
     )
 
 
 def _named(row: pd.Series) -> str:
     detail = f" ({row.setting}, strength {row.strength:g})" if row.setting else ""
     return f"{row.method}{detail}"
+
+
+def training(curves: pd.DataFrame, pool: str) -> str:
+    """What happened to meaning and form, from table[step, layer, variant, pairs, accuracy, low, high] of one pooling.
+
+    Changes are from the first to the last step, between the far ends of their intervals; so is the fall from a peak.
+    """
+    curves = curves[curves.variant.isin(profiles.VARIANTS) & (curves.pairs != "all")]
+    keys, lines = ["variant", "pairs", "layer"], [f"{profiles.POOLS.get(pool, pool).capitalize()}:", ""]
+    peak = curves.loc[curves.groupby(keys).accuracy.idxmax()].set_index(keys)
+    for (variant, pairs), rows in profiles.change(curves, keys).groupby(keys[:2], sort=False):
+        words = [verdict(row.low, row.high) for row in rows.itertuples()]
+        most, tops = rows.loc[rows.change.abs().idxmax()], peak.loc[(variant, pairs)]
+        ends = curves[curves.step == curves.step.max()].set_index(keys).loc[(variant, pairs)]
+        fallen = [str(layer) for layer in ends.index[ends.high < tops.low.loc[ends.index]]]
+        counts = f"rises in {words.count('above')} and falls in {words.count('below')} of {len(rows)} layers"
+        ends = f"from {most['first']:.2f} to **{most['last']:.2f}** ({most.change:+.2f}"
+        after = f"below an earlier peak in layer {', '.join(fallen)}" if fallen else "no fall from a peak"
+        lines.append(
+            f"- **{variant}**, pairs {pairs} groups: {counts}, most in layer {most.layer}, {ends} "
+            f"[{most.low:+.2f}, {most.high:+.2f}]); {after}"
+        )
+    return "\n".join(lines)
+
+
+def trade_off(curves: pd.DataFrame) -> str:
+    """Whether form is lost while meaning is gained: all layers, poolings and kinds of pair counted together."""
+    keys = ["pool", "variant", "pairs", "layer"]
+    moved = profiles.change(curves[curves.variant.isin(profiles.VARIANTS) & (curves.pairs != "all")], keys)
+    way = [verdict(row.low, row.high) for row in moved.itertuples()]
+    count = moved.assign(way=way).groupby(["variant", "way"]).size().unstack(fill_value=0)
+    count = count.reindex(columns=["above", "below"], fill_value=0)
+    total, fell = len(moved[moved.variant == "form"]), count.below["form"]
+    text = (
+        f"Over layers, poolings and kinds of pair, meaning rises in **{count.above['meaning']}** of {total} cases and "
+        f"form falls in **{fell}**, rises in **{count.above['form']}**."
+    )
+    if not fell:
+        return f"{text} Meaning is added to form here, and not traded for it."
+    return f"{text} Form is given up " + ("in most places" if 2 * fell > total else "in some places only") + "."
+
+
+def layers(curves: pd.DataFrame, pool: str) -> str:
+    """Where in one model meaning and form are told best and worst, from table[layer, variant, pairs, accuracy, ...]."""
+    parts = []
+    for (variant, pairs), rows in curves[curves.variant.isin(profiles.VARIANTS)].groupby(["variant", "pairs"]):
+        best, worst = rows.loc[rows.accuracy.idxmax()], rows.loc[rows.accuracy.idxmin()]
+        apart = verdict(best.low, best.high, worst.high)
+        parts.append(
+            f"**{variant}** ({pairs}) is highest in layer {best.layer}, {best.accuracy:.2f} [{best.low:.2f}, "
+            f"{best.high:.2f}], {apart} its lowest, {worst.accuracy:.2f} in layer {worst.layer}"
+        )
+    return f"{profiles.POOLS.get(pool, pool).capitalize()}: {'; '.join(parts)}."
+
+
+def reached(curves: pd.DataFrame, level: float = 0.9) -> str:
+    """The first step at which the whole interval of meaning, mean over all pairs, is above a level in some layer."""
+    rows = curves[(curves.variant == "meaning") & (curves.pairs == "all") & (curves.low > level)]
+    if rows.empty:
+        return f"Meaning is not above {level:.2f} at any step."
+    first = rows.sort_values(["step", "accuracy"], ascending=[True, False]).iloc[0]
+    return (
+        f"Meaning is first above {level:.2f} at step **{first.step}**, in layer {first.layer}: {first.accuracy:.2f} "
+        f"[{first.low:.2f}, {first.high:.2f}]."
+    )
+
+
+def correlations(found: pd.DataFrame) -> str:
+    """What is left of each correlation once step and layer are held fixed, from `probes.association` tables."""
+    parts = []
+    for (x, y), rows in found.groupby(["x", "y"], sort=False):
+        raw, held = rows.set_index("kind").loc["raw"], rows.set_index("kind").loc["partial"]
+        parts.append(
+            f"{y} with {x}: {raw.r:+.2f} [{raw.low:+.2f}, {raw.high:+.2f}] raw, **{held.r:+.2f}** [{held.low:+.2f}, "
+            f"{held.high:+.2f}] with checkpoint and layer held fixed, {verdict(held.low, held.high)} 0"
+        )
+    return "; ".join(parts) + "."
+
+
+def probing(found: pd.DataFrame, sources: Sequence[str]) -> str:
+    """The best layer of each probe in languages never seen, from `probes.scores` of one checkpoint."""
+    parts = []
+    for task, rows in found[~found.seen].groupby("task") if len(found) else ():
+        best = rows.groupby("layer")[["accuracy", "baseline"]].mean().sort_values("accuracy").iloc[-1]
+        parts.append(
+            f"{task} **{best.accuracy:.2f}** in layer {best.name} ({best.baseline:.2f} by the most frequent label)"
+        )
+    return f"Trained in {', '.join(sources)}, read in other languages: {'; '.join(parts) or 'no labels to read'}."
+
+
+def edits(found: pd.DataFrame, least: float = 0.01) -> str:
+    """Which edits lower form and which raise or lower meaning by more than `least`, from `profiles.edited`."""
+    parts = []
+    for variant in profiles.VARIANTS:
+        rows = found[(found.variant == variant) & (found.pairs == "all")].sort_values("change")
+        for word, part in {"lower": rows[rows.high < -least], "raise": rows[rows.low > least][::-1]}.items():
+            named = ", ".join(f"{row.edit} ({row.change:+.2f})" for row in part.itertuples()) or "none"
+            parts.append(f"- {len(part)} of {len(rows)} {word} **{variant}** by more than {least}: {named}")
+    return "\n".join(parts)

@@ -94,6 +94,7 @@ def left_out(fit: Activations, table: Activations, groups: Mapping[str, str]) ->
     itself for one language at a time. A fit on fewer than two languages spans nothing and is left out.
     """
     rows, everyone = [], posthoc(fit, table)
+    level = {layer: [alignment.correct(x.parallel(layer)) for x in (table, everyone)] for layer in table.layers}
     for group in dict.fromkeys(groups.values()):
         rest = [name for name in fit.languages if groups[name] != group]
         if len(rest) < 2:
@@ -102,8 +103,8 @@ def left_out(fit: Activations, table: Activations, groups: Mapping[str, str]) ->
         ours = np.array([groups[name] == group for name in table.languages])
         pairs = (ours[:, None] | ours) & ~np.eye(len(ours), dtype=bool)
         for layer in table.layers:
-            found = (alignment.correct(x.parallel(layer))[pairs].mean() for x in (table, everyone, held))
-            rows.append((group, layer, *found))
+            found = *level[layer], alignment.correct(held.parallel(layer))
+            rows.append((group, layer, *(hits[pairs].mean() for hits in found)))
     return pd.DataFrame(rows, columns=["group", "layer", "untouched", "seen", "unseen"])
 
 

@@ -12,15 +12,23 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 import nbformat
 import pytest
 
+from helpers import pretrain
+
 pytestmark = pytest.mark.browser
 
-NOTEBOOKS = ["made-up points"]  # or the name of a file in notebooks/
+NOTEBOOKS = {  # what each runs with; "made-up points" is no notebook of the workbook
+    "made-up points": {},
+    "02_steering_embeddings.ipynb": dict(
+        languages=["A1", "A2", "B1", "C1"], toward=["A1"], ks=[2, 5], sentences=20, samples=5, strengths=[0.0, 1.0, 2.0]
+    ),
+}
 MOVES = 24
 FLAGS = """
     --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run --disable-background-networking
@@ -107,24 +115,34 @@ def lab(tmp_path):
 def _serve(notebook: str, folder: Path, stack: contextlib.ExitStack) -> str:
     served, house = folder / "served", Path(__file__).resolve().parents[1]
     served.mkdir()
-    if notebook.endswith(".ipynb"):
-        shutil.copy(house / "notebooks" / notebook, served / "notebook.ipynb")
-    else:
-        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(POINTS.strip())])
-        book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(book, served / "notebook.ipynb")
+    nbformat.write(_book(notebook, house, folder / "home"), served / "notebook.ipynb")
     port, token = _free_port(), secrets.token_hex(16)
     settings = ["--no-browser", f"--port={port}", "--ip=127.0.0.1", "--ServerApp.port_retries=0"]
     settings += [f"--ServerApp.root_dir={served}", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url="]
     settings += ["--allow-root"] if os.geteuid() == 0 else []
     own = {f"JUPYTER_{kind}_DIR": str(folder / kind) for kind in ("CONFIG", "RUNTIME", "DATA")}
     own |= {"IPYTHONDIR": str(folder / "ipython"), "PYTHONPATH": str(house), "JUPYTER_TOKEN": token}
+    own |= {"ISOGLOSS_HOME": str(folder / "home")}
     log = stack.enter_context((folder / "lab.log").open("wb"))
     command = [sys.executable, "-m", "jupyterlab", *settings]
     server = subprocess.Popen(command, env=os.environ | own, cwd=folder, stdout=log, stderr=log)
     stack.callback(_stop, server)
     _wait_for(f"http://127.0.0.1:{port}/api/status?token={token}", server, folder / "lab.log")
     return f"http://127.0.0.1:{port}/lab/tree/notebook.ipynb?token={token}&reset"
+
+
+def _book(notebook: str, house: Path, home: Path) -> nbformat.NotebookNode:
+    """The notebook with its small parameters, and a hardly trained mini model for it; or one cell of made-up points."""
+    if not notebook.endswith(".ipynb"):
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(POINTS.strip())])
+        book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        return book
+    quick = replace(pretrain.recipe("mini"), steps=40, checkpoints=2, warmup=10)
+    pretrain.ensure("mini", made=quick, folder=home / "data" / "cache" / "models" / "mini")
+    book = nbformat.read(house / "notebooks" / notebook, as_version=4)
+    tagged = next(cell for cell in book.cells if "parameters" in cell.metadata.get("tags", []))
+    tagged.source += "".join(f"\n{name} = {value!r}" for name, value in NOTEBOOKS[notebook].items())
+    return book
 
 
 def _free_port() -> int:
