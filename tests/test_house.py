@@ -14,21 +14,21 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
     # the voice that all share
     {"names"},
-    # the ground, where nothing knows of anything else: files, names, numbers, letters, words
-    {"store", "parameters", "hub", "registry", "formats", "grammar", "text", "typology"}
-    | {"stats", "sorting", "triples", "batches", "edits", "convert", "kernels"},
+    # the ground, where nothing knows of anything else: files, names, numbers, letters, words, trees, pages
+    {"store", "parameters", "hub", "registry", "formats", "grammar", "text", "typology", "trees", "pages"}
+    | {"stats", "sorting", "triples", "batches", "edits", "convert", "kernels", "grids", "clusters"},
     # what is analysed, where results live, and the parts of later modules
-    {"world", "models", "results", "association", "folding", "units"},
-    # what makes sentences, models, activations and steered models
-    {"corpora", "pretrain", "planted", "activations", "interventions", "generation", "mantel"},
+    {"world", "models", "results", "association", "folding", "units", "heads", "parsing"},
+    # what makes sentences, models, activations and steered models; what is on record of runs
+    {"corpora", "pretrain", "planted", "activations", "interventions", "generation", "mantel", "records"},
     # what measures them, each in one way, and what the fitting of an intervention reads
     {"experts", "alignment", "projection", "abx", "probes", "similarity", "ranking", "fitting"},
-    # what brings those together: interventions fitted, transfer measured
-    {"methods", "transfer"},
+    # what brings those together: interventions fitted, profiles of form and meaning, transfer and what predicts it
+    {"methods", "profiles", "transfer", "predictors"},
     # what a notebook shows, and how it is run
-    {"steering", "plots", "run"},
-    # what stands side by side, what a person turns, and what a cluster repeats
-    {"comparison", "widgets", "sweep"},
+    {"steering", "twins", "plots", "run", "doctor"},
+    # what stands side by side, what a person turns, what a cluster repeats, and what is kept of it
+    {"comparison", "widgets", "sweep", "summaries", "report"},
     # what is said of it
     {"readings"},
     {"__main__"},

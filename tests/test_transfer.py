@@ -1,0 +1,213 @@
+"""Transfer equals one pipeline per source, finds what was planted, and refuses what it cannot do."""
+
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+
+from helpers import association, heads, planted, predictors, ranking, readings, text, transfer, twins
+
+LANGUAGES = ["C2", "A1", "A2", "B1"]  # not in the order of the alphabet
+
+
+@pytest.fixture(scope="module")
+def sentences():
+    return transfer.tables("topics", "world", LANGUAGES)
+
+
+@pytest.fixture(scope="module")
+def trees():
+    return transfer.tables("parsing", "world", ["A2", "A1", "D3"])
+
+
+def _score(table, source, target, metric="accuracy"):
+    return table.set_index(["source", "target", "metric"]).score[source, target, metric]
+
+
+def test_topics_equal_one_naive_pipeline_per_source(sentences):
+    train, test = sentences
+    found = transfer.measure("topics", "ngrams", train, test)
+    assert list(found.n_train) == list(found.n_test) == LANGUAGES
+    for source, own in train.groupby("language"):
+        vectors = TfidfVectorizer(analyzer="char", ngram_range=(1, 4))
+        pipeline = make_pipeline(vectors, LinearSVC(random_state=0)).fit(own.text, own.topic)
+        for target, asked in test.groupby("language"):
+            expected = (pipeline.predict(asked.text) == asked.topic).to_numpy()
+            row = found.correct["accuracy"][list(found.n_train).index(source), LANGUAGES.index(target)]
+            assert (row != expected).mean() <= 0.01  # float32 may turn a tie
+
+
+def test_tags_equal_one_naive_head_per_source(trees):
+    train, test = trees
+    table = transfer.measure("pos", "ngrams", train, test).table
+    for source, own in train.groupby("language"):
+        head = LinearSVC(random_state=0).fit(text.word_features(own), own.upos)
+        for target, asked in test.groupby("language"):
+            expected = (head.predict(text.word_features(asked)) == asked.upos).mean()
+            assert _score(table, source, target) == pytest.approx(expected, abs=0.01)
+
+
+def test_scores_are_means_of_what_was_right_sentence_by_sentence(trees):
+    found = transfer.measure("pos", "ngrams", *trees)
+    table = found.table
+    assert list(table) == ["task", "representation", "source", "target", "metric", "score", "n_train", "n_test", "seed"]
+    assert not table.duplicated(["source", "target", "metric"]).any()
+    cells = found.correct["accuracy"]
+    assert cells.shape == (3, 3, 200)
+    assert cells.mean(2).ravel() == pytest.approx(table.score.to_numpy(), abs=1e-6)
+    assert found.n_test["A1"] == (trees[1].language == "A1").sum()
+
+
+def test_shares_weigh_words_alike_and_pad_a_target_with_fewer_sentences():
+    test = pd.DataFrame({"language": ["p"] * 3 + ["q"] * 2, "sentence": [0, 0, 1, 0, 0]})
+    right = np.array([[True, False, True, True, True]])
+    shares = transfer._shares(test, right)
+    assert shares.shape == (1, 2, 2) and np.isnan(shares[0, 1, 1])
+    assert np.nanmean(shares, axis=2).ravel() == pytest.approx([2 / 3, 1])
+
+
+def test_the_own_language_is_learnt_and_a_relative_helps_more_than_a_stranger(sentences, trees):
+    topics = transfer.measure("topics", "ngrams", *sentences).table
+    assert _score(topics, "A1", "A1") > 0.95
+    assert _score(topics, "A2", "A1") > _score(topics, "C2", "A1")
+    parsed = transfer.measure("parsing", "ngrams", *trees).table
+    assert _score(parsed, "A1", "A1", "LAS") > 0.9
+    merged = parsed.pivot(index=["source", "target"], columns="metric", values="score")
+    assert (merged.LAS <= merged.UAS).all()
+
+
+def test_a_source_of_the_same_script_is_no_stranger_in_latin_letters():
+    train, test = transfer.tables("topics", "world", ["B1"])
+    latin = test.assign(text=text.to_latin(test.text), language="B1-latin")
+    both = pd.concat([test, latin])
+    for representation, equal in (("ngrams", False), ("ngrams_latin", True)):
+        table = transfer.measure("topics", representation, train, both).table
+        assert (_score(table, "B1", "B1") == _score(table, "B1", "B1-latin")) is np.bool_(equal)
+
+
+def test_a_size_takes_the_same_ids_of_every_source(sentences):
+    train, test = sentences
+    table = transfer.measure("topics", "ngrams", train, test, size=50).table
+    assert set(table.n_train) == {50}
+    part = transfer._subset(train, 50, 0)
+    assert len({tuple(sorted(own.sentence)) for _, own in part.groupby("language")}) == 1
+    with pytest.raises(ValueError, match="size is 500 but a source has 200"):
+        transfer.measure("topics", "ngrams", train, test, size=500)
+
+
+def test_dense_features_are_scaled_by_the_source_alone():
+    rng = np.random.default_rng(0)
+    labels = np.array(["x", "y"])[rng.integers(2, size=80)]
+    X = rng.normal(size=(80, 5)) * [1, 10, 100, 1, 0] + (labels == "x")[:, None] * [3, 0, 0, 0, 0]
+    assert (heads.classified(X[:60], labels[:60], X[60:]) == labels[60:]).mean() > 0.85
+
+
+def test_what_cannot_be_done_is_refused_with_the_next_move(sentences):
+    train, test = sentences
+    with pytest.raises(LookupError, match="topics"):
+        transfer.run("topic", "world", "ngrams")
+    with pytest.raises(LookupError, match="ngrams"):
+        transfer.measure("topics", "ngram", train, test)
+    with pytest.raises(LookupError, match="sib200.*no labels for 'pos'"):
+        transfer.tables("pos", "sib200")
+    with pytest.raises(ValueError, match="needs a model"):
+        transfer.measure("topics", "encoder", train, test)
+    with pytest.raises(ValueError, match="1 class only"):
+        transfer.measure("topics", "ngrams", train[train.topic == "sea"], test)
+
+
+def test_a_plan_says_why_a_part_is_left_out():
+    plan = transfer.plan("sib200", encoder=False)
+    assert list(plan[plan.run].task + " " + plan[plan.run].representation) == ["topics ngrams", "topics ngrams_latin"]
+    assert (plan.why != "").eq(~plan.run).all() and "no model" in plan.why[2]
+    assert transfer.plan("world").query("task == 'parsing'").run.tolist() == [True, False, False]
+
+
+def test_the_planted_measure_wins_within_targets_and_hides_in_the_pool():
+    scores, similarity = planted.transfer()
+    r = {name: ranking.within_target(scores, values).r.mean() for name, values in similarity.groupby("measure")}
+    assert r["true"] > 0.98 and abs(r["chance"]) < 0.2 and r["true"] > r["rival"] > r["chance"]
+    true = similarity[similarity.measure == "true"]
+    assert abs(association.pooled(scores, true).r[0]) < 0.25
+    lost = {name: ranking.regret(scores, values).regret.mean() for name, values in similarity.groupby("measure")}
+    assert lost["true"] < min(lost["rival"], lost["chance"])
+
+
+def test_a_twin_in_other_letters_loses_topics_and_one_of_other_order_does_not():
+    found = twins.effects(["topics"], seeds=(0,), originals=2)
+    assert len(found) == 2 * 4 * 4 and (found.effect == found.after - found.before).all()
+    mean = twins.summary(found).set_index(["change", "kin"]).effect
+    assert mean["script", "itself"] < -0.5 and mean["lexicon", "itself"] < -0.5
+    assert abs(mean["order", "itself"]) < 0.1
+
+
+def test_a_verdict_follows_from_interval_and_p():
+    rows = [("script", -0.3), ("lexicon", -0.2), ("order", 0.0), ("morphology", 0.0)]
+    effects = pd.DataFrame([
+        dict(task="topics", representation="ngrams", metric="accuracy", change=change, seed=seed, original="A1",
+             target="A2", kin="sibling", effect=effect + 0.001 * sign)
+        for change, effect in rows for seed, sign in ((0, 1), (1, -1))
+    ])  # fmt: skip
+    keys = dict(task="topics", representation="ngrams", metric="accuracy")
+    names = ["script", "lexical", "syntactic", "morphological"]
+    found = pd.DataFrame({**keys, "measure": names, "r": 0.5, "low": 0.4, "high": 0.6, "holm": [0.01, 0.2, 0.01, 0.2]})
+    together = pd.DataFrame({**keys, "measure": names, "partial_r": 0.1, "p": 0.5})
+    verdicts = twins.beside(effects, found, together).set_index("change").verdict
+    assert verdicts.to_dict() == {
+        "script": "agree: it matters", "lexicon": "missed", "order": "misleads: no effect found",
+        "morphology": "agree: none found",
+    }  # fmt: skip
+
+
+def _planted_experiments():
+    """Two tasks made of one similarity, under one representation, and what ranks their sources."""
+    made, similarity = planted.transfer(languages=8)
+    keys = dict(representation="ngrams", metric="accuracy", n_test=100)
+    again = made.assign(score=made.score + np.random.default_rng(1).normal(0, 0.01, len(made)))
+    scores = pd.concat([made.assign(task="topics", **keys), again.assign(task="pos", **keys)], ignore_index=True)
+    found = ranking.correlate(scores, similarity, statistics=("within_target", "pooled"), permutations=199, draws=100)
+    return scores, found[found.pairs == "common"], ranking.regret_curve(scores, similarity, [1, 2], draws=100)
+
+
+def test_what_is_said_follows_from_the_tables():
+    scores, found, curves = _planted_experiments()
+    within = found[found.statistic == "within_target"]
+    said = readings.predictors(within)
+    assert said.count("**true**") == 2 and "ahead of rival" in said
+    assert "less than a random source" in readings.costs(curves, within)
+    assert readings.guide(curves).count("**safe**") == 2
+    assert "within" in readings.pooling(found)
+    assert readings.transferred(scores, pd.DataFrame()).count("across languages") == 2
+    one = curves[(curves.task == "topics") & ~curves.measure.str.startswith("other")]
+    assert "one task only" in readings.guide(one)
+
+
+def test_what_is_drawn_are_the_best_measures_and_the_rules_that_need_none():
+    _, found, curves = _planted_experiments()
+    drawn = predictors.contenders(curves, found[found.statistic == "within_target"])
+    assert set(drawn.experiment) == {"topics from ngrams", "pos from ngrams"}
+    topics = drawn[drawn.task == "topics"].measure.unique().tolist()
+    assert topics == ["true", "rival", "best for pos", "random", "best single source"]
+
+
+def test_families_stay_together_and_no_language_meets_itself():
+    families = predictors.families("world", ["B1", "A1", "B2"])
+    assert families == {"B1": "B", "B2": "B", "A1": "A"} and list(families) == ["B1", "B2", "A1"]
+    table = predictors.measures("world", list(families))
+    assert (table.source != table.target).all() and not table.duplicated(["measure", "source", "target"]).any()
+    assert {"lexical", "script", "wor"} <= set(table.measure)
+    assert predictors.ordered(table, ["A1", "B1", "B2"]).source[0] == "A1"
+
+
+@pytest.mark.skipif(not os.environ.get("ISOGLOSS_DATA"), reason="ISOGLOSS_DATA names no folder with real corpora")
+def test_pud_has_800_training_and_200_test_sentences_with_the_same_ids():
+    train, test = transfer.tables("pos", "pud", ["eng_Latn", "deu_Latn"])
+    assert train.groupby("language").sentence.nunique().eq(800).all()
+    ids = [set(own.sentence) for _, own in test.groupby("language")]
+    assert ids[0] == ids[1] and len(ids[0]) == 200 and not ids[0] & set(train.sentence)
+    table = transfer.measure("pos", "ngrams", train, test).table
+    assert _score(table, "eng_Latn", "eng_Latn") > 0.9
