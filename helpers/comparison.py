@@ -6,17 +6,21 @@ The frontier of the two decides between methods; one number alone never does.
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from statistics import median
 
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from helpers import activations, generation, methods, steering, world
+from helpers import activations, alignment, generation, methods, steering, world
 from helpers.activations import Activations
 from helpers.fitting import Fitting
 from helpers.interventions import steered
 from helpers.models import LanguageModel
+
+_READ = 20  # sentences of each language whose perplexity is taken
 
 
 def catalogue(ks: Sequence[int], blocks: Sequence[int], *, rank: int) -> dict[tuple[str, str], dict]:
@@ -58,24 +62,29 @@ def compare(
     *,
     before: Activations,
     strengths: Sequence[float] = (0.5, 1.0),
+    toward: str = "",
+    samples: int = 0,
+    lexicon: pd.DataFrame | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """table[method, setting, strength, top1, gain, low, high, centred, distance, perplexity, cost], untouched first.
+    """table[method, setting, strength, top1, gain, low, high, centred, distance, perplexity, share, cost].
 
-    Retrieval and the distance between translations are those of the last layer, after every edit; gain is the paired
-    change of top1 with its interval over sentences. Perplexity is of the table's own text, geometric mean over
-    languages (NaN for an encoder); cost is the median time of embedding a batch over that of the untouched model.
+    The untouched model comes first. Retrieval and the distance between translations are those of the last layer, after
+    every edit; gain is the paired change of top1 with its interval over sentences. Perplexity is of the table's first
+    texts, geometric mean over languages (NaN for an encoder); share is that of `samples` generated texts in the
+    language `toward` (NaN without); cost is the median time of embedding a batch over that of the untouched model.
     """
     last = before.where(language=before.languages)
     last = Activations(last.values[:, -1:], last.table, last.layers[-1:])
+    speaks = partial(_share, toward=toward, samples=samples, lexicon=lexicon, seed=seed)
     base = _row(lm, table, last, seed)
-    rows = [("untouched", "", 0.0, *base[:-1], 1.0)]
+    rows = [("untouched", "", 0.0, *base[:-1], speaks(lm, table), 1.0)]
     for (method, setting), edits in tqdm(plans.items(), desc="methods", unit="plan", disable=None):
         for strength in strengths:
             with steered(lm, edits, strength):
-                *found, seconds = _row(lm, table, last, seed)
-            rows.append((method, setting, strength, *found, seconds / base[-1]))
-    columns = ["top1", "gain", "low", "high", "centred", "distance", "perplexity", "cost"]
+                (*found, seconds), share = _row(lm, table, last, seed), speaks(lm, table)
+            rows.append((method, setting, strength, *found, share, seconds / base[-1]))
+    columns = ["top1", "gain", "low", "high", "centred", "distance", "perplexity", "share", "cost"]
     return pd.DataFrame(rows, columns=["method", "setting", "strength", *columns])
 
 
@@ -88,6 +97,12 @@ def frontier(table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[kept]
 
 
+def lexicon(corpus: str) -> pd.DataFrame | None:
+    """The words of a world's languages; None for any other corpus, whose languages py3langid tells apart."""
+    name, _, which = corpus.partition(":")
+    return world.build(which or "default").lexicon() if name == "world" else None
+
+
 def written(
     lm: LanguageModel,
     table: pd.DataFrame,
@@ -95,27 +110,53 @@ def written(
     toward: str,
     *,
     samples: int,
-    corpus: str,
+    lexicon: pd.DataFrame | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """table[k, share, own, others]: what the model writes from an empty prompt under the edits of each k.
 
-    share: of generated text in the language steered to, by the world's lexicon or by py3langid; own, others:
+    share: of generated text in the language steered to, by the `lexicon` of a world or by py3langid; own, others:
     perplexity of held-out text in that language and, geometric mean, in the others. Empty for an encoder.
     """
-    columns = ["k", "share", "own", "others"]
+    columns, rows = ["k", "share", "own", "others"], []
     if not generation.writes(lm):
         return pd.DataFrame(columns=columns)
-    lexicon = world.build(corpus.partition(":")[2] or "default").lexicon() if corpus.startswith("world") else None
-    rows = []
     for k, edits in tqdm(plans.items(), desc="writing", unit="k", disable=None):
         with steered(lm, edits):
-            texts = generation.sample(lm, samples, seed=seed, max_tokens=24).text
+            share = _share(lm, table, toward, samples, lexicon, seed)
             cost = generation.perplexity(lm, table).set_index("language").perplexity
-        known = None if lexicon is not None else list(table.language.unique())
-        share = generation.shares(texts, lexicon=lexicon, languages=known).set_index("language").share[toward]
         rows.append((k, share, cost[toward], float(np.exp(np.log(cost.drop(toward)).mean()))))
     return pd.DataFrame(rows, columns=columns)
+
+
+def paraphrased(lm: LanguageModel, table: pd.DataFrame, plans: Mapping[tuple, Sequence], corpus: str) -> pd.DataFrame:
+    """table[edit, language, layer, top1]: how often a sentence finds its own paraphrase among those of its language.
+
+    Only for sentences of a world that have one; chance is one over their number. Empty for any other corpus.
+    """
+    name, _, which = corpus.partition(":")
+    columns, rows = ["edit", "language", "layer", "top1"], []
+    if name != "world":
+        return pd.DataFrame(columns=columns)
+    others = world.build(which or "default").sentences(list(table.language.unique()), paraphrase=True)
+    both = table[["language", "sentence", "text"]].merge(others, on=["language", "sentence"], suffixes=("", "_other"))
+    for (edit,), edits in plans.items():
+        with steered(lm, edits) if edits else nullcontext():
+            here, there = (activations.embed(lm, both.assign(text=both[kind])) for kind in ("text", "text_other"))
+        for language in both.language.unique():
+            pair = here.where(language=language), there.where(language=language)
+            found = (alignment.top1(*(part.layer(layer) for part in pair)) for layer in here.layers)
+            rows += [(edit, language, layer, top1) for layer, top1 in zip(here.layers, found)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _share(lm: LanguageModel, table: pd.DataFrame, toward: str, samples: int, lexicon, seed: int) -> float:
+    """Share of generated text in the language steered to; NaN where none is asked for, or the model writes nothing."""
+    if not samples or not generation.writes(lm):
+        return float("nan")
+    texts = generation.sample(lm, samples, seed=seed, max_tokens=24).text
+    known = None if lexicon is not None else list(table.language.unique())
+    return float(generation.shares(texts, lexicon=lexicon, languages=known).set_index("language").share[toward])
 
 
 def _row(lm: LanguageModel, table: pd.DataFrame, before: Activations, seed: int) -> tuple:
@@ -123,7 +164,8 @@ def _row(lm: LanguageModel, table: pd.DataFrame, before: Activations, seed: int)
     after = activations.embed(lm, table, before.layers)
     found = steering.measure(before, after, metrics=["top1", "centred", "pairs_matched"], seed=seed).set_index("metric")
     top = found.loc["top1"]
-    cost = generation.perplexity(lm, table).perplexity if generation.writes(lm) else pd.Series([np.nan])
+    read = table[table.sentence.isin(table.sentence.unique()[:_READ])]
+    cost = generation.perplexity(lm, read).perplexity if generation.writes(lm) else pd.Series([np.nan])
     numbers = (top.after, top.change, top.low, top.high, found.after["centred"], found.after["pairs_matched"])
     return (*numbers, float(np.exp(np.log(cost).mean())), _seconds(lm, table.head(64)))
 

@@ -1,8 +1,11 @@
-"""Models wired by hand, so that the right answer of an analysis is known before it is asked.
+"""Models and embeddings made by hand, so that the right answer of an analysis is known before it is asked.
 
-`wired` is a one-block Llama over two languages. Translations share an embedding but for one dimension, which whispers
-the language; one unit of the block's MLP turns the whisper into a shout, of another loudness for every word.
+`line` has closed forms for ABX, and in `sliding` a language part gives way to a meaning part. `wired` is a one-block
+Llama over two languages: translations share an embedding but for one dimension, which whispers the language; one unit
+of the block's MLP turns the whisper into a shout, of another loudness for every word.
 """
+
+import math
 
 import numpy as np
 import pandas as pd
@@ -55,3 +58,63 @@ def _model(size: int, words: int, hidden: int, loudness: float, rng: np.random.G
     mlp.up_proj.weight[0, 0] = 1 / whisper
     mlp.down_proj.weight[UNIT, 0] = loudness / 5
     return model
+
+
+def line(*, noise: float, apart: float, languages: int = 2, sentences: int = 400, seed: int = 0) -> np.ndarray:
+    """Embeddings [language, sentence, 1] on a line: a sentence's place ~ N(0, 1), and noise ~ N(0, noise^2) of its own.
+
+    The languages lie side by side, each `apart` from the one before it; `line_abx` says what ABX must find between two.
+    """
+    rng = np.random.default_rng(seed)
+    places = rng.normal(size=(1, sentences, 1)) + noise * rng.normal(size=(languages, sentences, 1))
+    return places + apart * np.arange(languages)[:, None, None]
+
+
+def line_abx(noise: float, apart: float) -> dict[str, float]:
+    """The expected accuracy of `form` and `form_all_different` of `line`, and of `meaning` for languages 0 apart.
+
+    X is nearer to A exactly when B - A and A + B - 2X have one sign. In the form tasks the two are independent normals
+    with mean `apart`. In meaning they are centred and correlated, so that the arcsine law holds.
+    """
+    lean = math.asin(1 / math.sqrt((1 + noise**2) * (1 + 3 * noise**2))) / math.pi
+    spread = 1 + noise**2
+    return {
+        "meaning": 0.5 + lean,
+        "form": _same_sign(apart / math.sqrt(2 * noise**2), apart / math.sqrt(8 + 6 * noise**2)),
+        "form_all_different": _same_sign(apart / math.sqrt(2 * spread), apart / math.sqrt(6 * spread)),
+    }
+
+
+def sliding(
+    weight: float, *, languages: int = 6, sentences: int = 60, hidden: int = 32, noise: float = 0.5, seed: int = 0
+) -> np.ndarray:
+    """Embeddings [language, sentence, hidden]: `weight` x a meaning part + (1 - weight) x a language part + noise.
+
+    All parts are drawn from N(0, 1) in every dimension, and they are the same for every weight of one seed: at weight 0
+    nothing but the language is told, at 1 nothing but the meaning.
+    """
+    rng = np.random.default_rng(seed)
+    form, meaning = rng.normal(size=(languages, 1, hidden)), rng.normal(size=(1, sentences, hidden))
+    return weight * meaning + (1 - weight) * form + noise * rng.normal(size=(languages, sentences, hidden))
+
+
+def _same_sign(u: float, v: float) -> float:
+    """How often two independent normals with standard deviation 1 and means u and v have one sign."""
+    return 0.5 + 0.5 * math.erf(u / math.sqrt(2)) * math.erf(v / math.sqrt(2))
+
+
+def transfer(*, languages: int = 24, difficulty: float = 1.0, rival: float = 0.7, noise: float = 0.01, seed: int = 0):
+    """(scores[source, target, score], similarity[measure, source, target, value]): transfer made of one similarity.
+
+    A score is 0.1 x the measure `true`, plus what the target is worth, of standard deviation `difficulty`, plus noise.
+    `rival` correlates with the true measure as named, `chance` does not. Within a target the true measure must come
+    close to r = 1; over all pairs together nothing may show.
+    """
+    rng = np.random.default_rng(seed)
+    true, other, chance = rng.normal(size=(3, languages, languages))
+    scores = 0.1 * true + difficulty * rng.normal(size=languages) + noise * rng.normal(size=true.shape)
+    values = {"true": true, "rival": rival * true + math.sqrt(1 - rival**2) * other, "chance": chance}
+    names = [f"L{i:02d}" for i in range(languages)]
+    pairs = pd.MultiIndex.from_product([names, names], names=["source", "target"]).to_frame(index=False)
+    similarity = pd.concat([pairs.assign(measure=name, value=cells.ravel()) for name, cells in values.items()])
+    return pairs.assign(score=scores.ravel()), similarity[["measure", "source", "target", "value"]]

@@ -329,7 +329,7 @@ def panels(table: pd.DataFrame, axes: np.ndarray, *, rows: str, columns: str, dr
             ax = axes[i, j]
             draw(table[(table[rows] == row) & (table[columns] == column)], ax)
             ax.set_title(str(column) if i == 0 else "")
-            ax.set_ylabel(str(row) if j == 0 else "")
+            ax.set_ylabel(f"{row}\n{ax.get_ylabel()}" if j == 0 else "")
             ax.set_xlabel(ax.get_xlabel() if i == len(axes) - 1 else "")
     return axes
 
@@ -345,12 +345,46 @@ def estimates(table: pd.DataFrame, ax: Axes, *, y: str, x: str, by: str = "", re
         colour = COLOURS[i % len(COLOURS)]
         ax.hlines(place, part.low, part.high, color=colour, lw=1.6)
         ax.plot(part[x], place, ls="", marker=MARKERS[i % len(MARKERS)], ms=4, mew=0, color=colour, label=str(level))
-        for at, value in zip(place, part[x]):
-            number = dict(transform=ax.get_yaxis_transform(), fontsize=7.5, color=colour)
-            ax.text(1.01, at, f"{value:+.2f}" if abs(value) >= 0.005 else "0", va="center", **number)
+        for at, value in zip(-part[y].map(names.index), part[x]):
+            text = f"{value:+.2f}" if abs(value) >= 0.005 else "0"
+            ax.annotate(text, (1, at), (6 + 30 * i, 0), ax.get_yaxis_transform(), "offset points", color=colour,
+                        va="center", fontsize=7.5)  # fmt: skip
     ax.axvline(reference, ls=":", color="#444444", lw=1)
     ax.set_yticks(-np.arange(len(names)), names)
     ax.set(xlabel=x, ylim=(-len(names) + 0.4, 0.6))
     if by:
         ax.legend(ncols=len(groups), fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
     return ax
+
+
+def tested(table: pd.DataFrame, ax: Axes, *, rows: str, columns: str, value: str, p: str, level: float = 0.05) -> Axes:
+    """A matrix of correlations, purple below and orange above 0; those with p at `level` or over are grey."""
+    limits = (-1, 1)
+    heatmap(table, ax, rows=rows, columns=columns, value=value, limits=limits, cmap="PuOr_r", numbers=False)
+    at = [list(table[name].unique()) for name in (rows, columns)]
+    for row, column, x, chance in table[[rows, columns, value, p]].itertuples(index=False):
+        sure = chance < level
+        if np.isfinite(x):
+            place = at[1].index(column), at[0].index(row)
+            shade = "#777777" if not sure else "white" if abs(x) > 0.7 else "black"
+            if not sure:
+                ax.add_patch(Rectangle((place[0] - 0.5, place[1] - 0.5), 1, 1, fc="#EEEEEE", ec="white", lw=0.7))
+            ax.text(*place, f"{x:+.2f}", ha="center", va="center", color=shade, fontsize=8.5 if sure else 7.5)
+    return ax
+
+
+def best_sources(table: pd.DataFrame, axes: np.ndarray, *, x: str, y: str, title: str = "target") -> np.ndarray:
+    """Small panels, one for each target: a dot for each source, the best one coloured and named."""
+    flat = np.ravel(axes)
+    for ax, (name, part) in zip(flat, table.groupby(title)):
+        best = part.loc[part[y].idxmax()]
+        ax.plot(part[x], part[y], ls="", marker="o", ms=2.5, mew=0, color=GREY)
+        ax.plot(best[x], best[y], ls="", marker="D", ms=4.5, mew=0, color=COLOURS[1])
+        right = best[x] > part[x].median()
+        ax.annotate(best["source"], (best[x], best[y]), (-5 if right else 5, 0), textcoords="offset points",
+                    ha="right" if right else "left", va="center", fontsize=7, color=COLOURS[1])  # fmt: skip
+        ax.set_title(str(name), fontsize=8)
+        ax.tick_params(labelsize=6.5)
+    for ax in flat[table[title].nunique() :]:
+        ax.axis("off")
+    return axes

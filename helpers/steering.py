@@ -4,7 +4,7 @@ Every number compares a steered model with the untouched one on the same sentenc
 and its interval resamples sentences, all languages at once.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -30,16 +30,7 @@ def measure(
     cosine distances as in `alignment.distances`, and with `toward` also those to that language. Changes are after less
     before; low and high are their 95 % interval over sentences (NaN for distances, which are means over pairs).
     """
-    rows = []
-    for layer in before.layers:
-        pair = before.parallel(layer), after.parallel(layer)
-        for metric in [name for name in RETRIEVAL if name in metrics]:
-            old, new = _hits(metric, *pair)
-            rows.append((layer, metric, old.mean(), new.mean(), *stats.mean_interval(new - old, seed=seed)))
-        if set(metrics) - set(RETRIEVAL):
-            found = _distances(before.languages, *pair, toward)
-            rows += [(layer, *row) for row in found if row[0] in metrics or row[0].startswith("toward")]
-    return pd.DataFrame(rows, columns=["layer", "metric", "before", "after", "change", "low", "high"])
+    return _changes(_levels(before, metrics, toward), before, after, metrics, toward, seed)
 
 
 def grid(
@@ -57,11 +48,11 @@ def grid(
     `plans` maps a key, one value for each of `names`, to a list of edits. `before` saves embedding the untouched model.
     """
     before = before or activations.embed(lm, table)
-    parts = []
+    parts, old = [], _levels(before, metrics)
     for key, edits in tqdm(plans.items(), desc="steering", unit="plan", disable=None):
         with steered(lm, edits):
             after = activations.embed(lm, table, before.layers)
-        parts.append(measure(before, after, metrics=metrics, seed=seed).assign(**dict(zip(names, key))))
+        parts.append(_changes(old, before, after, metrics, "", seed).assign(**dict(zip(names, key))))
     return pd.concat(parts, ignore_index=True)[[*names, *parts[0].columns[:7]]]
 
 
@@ -128,17 +119,36 @@ def by_strength(states: Mapping[float, np.ndarray], table: pd.DataFrame) -> pd.D
     return pd.DataFrame(rows, columns=["strength", "metric", "value"])
 
 
-def _hits(metric: str, old: torch.Tensor, new: torch.Tensor) -> Iterator[np.ndarray]:
-    """Top-1 of each sentence before and after, mean over ordered pairs."""
-    if metric == "centred":
-        old, new = alignment.centre(old), alignment.centre(new)
-    pairs = ((old, old), (old, new)) if metric == "mixed" else ((old, None), (new, None))
-    margin = 4 if metric == "margin" else None
-    return (alignment.per_sentence(alignment.correct(x, candidates=y, margin=margin)) for x, y in pairs)
+def _changes(
+    old: dict, before: Activations, after: Activations, metrics: Sequence[str], toward: str, seed: int
+) -> pd.DataFrame:
+    """`measure`, with the levels of the untouched model given: they are the same for every plan of a grid."""
+    new, rows = _levels(after, metrics, toward), []
+    for layer, metric in old:
+        was, now = old[layer, metric], new[layer, metric]
+        if metric == "mixed":
+            found = alignment.correct(before.parallel(layer), candidates=after.parallel(layer))
+            now = alignment.per_sentence(found)
+        low, high = stats.mean_interval(now - was, seed=seed)[1:] if metric in RETRIEVAL else (np.nan, np.nan)
+        rows.append((layer, metric, np.mean(was), np.mean(now), np.mean(now) - np.mean(was), low, high))
+    return pd.DataFrame(rows, columns=["layer", "metric", "before", "after", "change", "low", "high"])
 
 
-def _distances(languages: Sequence[str], old: torch.Tensor, new: torch.Tensor, toward: str) -> list[tuple]:
-    """(statistic, before, after, change, NaN, NaN), mean over the pairs of languages."""
-    tables = [alignment.distances(x, languages, toward=toward or None) for x in (old, new)]
-    before, after = (t.groupby("statistic", sort=False).distance.mean() for t in tables)
-    return [(name, before[name], after[name], after[name] - before[name], np.nan, np.nan) for name in before.index]
+def _levels(state: Activations, metrics: Sequence[str], toward: str = "") -> dict[tuple[int, str], np.ndarray]:
+    """(layer, metric) -> top-1 of each sentence, over all ordered pairs, or a mean distance; mixed starts from top1."""
+    levels = {}
+    for layer in state.layers:
+        values, plain = state.parallel(layer), None
+        for metric in [name for name in RETRIEVAL if name in metrics]:
+            if metric in ("top1", "mixed"):
+                plain = alignment.per_sentence(alignment.correct(values)) if plain is None else plain
+                levels[layer, metric] = plain
+            else:
+                inside = alignment.centre(values) if metric == "centred" else values
+                found = alignment.correct(inside, margin=4 if metric == "margin" else None)
+                levels[layer, metric] = alignment.per_sentence(found)
+        if set(metrics) - set(RETRIEVAL):
+            apart = alignment.distances(values, state.languages, toward=toward or None)
+            means = apart.groupby("statistic", sort=False).distance.mean()
+            levels |= {(layer, name): value for name, value in means.items() if name in metrics or name[:6] == "toward"}
+    return levels

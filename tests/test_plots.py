@@ -89,3 +89,22 @@ def test_drawing_leaves_the_table_as_it_was(ax):
     before = TABLE.copy()
     plots.heatmap(TABLE, ax, rows="source", columns="target", value="score")
     pd.testing.assert_frame_equal(TABLE, before)
+
+
+def test_panels_are_named_at_the_edges_and_drawn_from_their_own_rows():
+    table = pd.DataFrame({"task": list("aabb"), "pool": list("xyxy"), "v": [1, 2, 3, 4]})
+    _, axes = plt.subplots(2, 2)
+    plots.panels(table, axes, rows="task", columns="pool", draw=lambda part, ax: ax.plot([0], part.v, "o"))
+    assert [ax.lines[0].get_ydata()[0] for ax in axes.flat] == [1, 2, 3, 4]
+    assert [ax.get_title(loc="left") or ax.get_title() for ax in axes[0]] == ["x", "y"]
+    assert axes[1, 0].get_ylabel().startswith("b") and axes[1, 1].get_ylabel() == ""
+
+
+def test_estimates_have_a_mark_an_interval_and_a_number_each():
+    table = pd.DataFrame({"edit": ["one", "two"] * 2, "kind": list("rrpp"), "r": [0.5, -0.25, 0.0, 0.1]})
+    ax = plots.estimates(
+        table.assign(low=table.r - 0.1, high=table.r + 0.1), plt.figure().add_subplot(), y="edit", x="r", by="kind"
+    )
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
+    assert {text.get_text() for text in ax.texts} == {"+0.50", "-0.25", "0", "+0.10"}
+    assert len(ax.collections) == 2

@@ -1,5 +1,7 @@
 """What edits do, measured where the answer is known: a model wired so that one unit carries the language."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -121,3 +123,11 @@ def test_a_plan_that_cannot_be_fitted_is_left_out_with_a_warning():
     plans = {("overwrite", "k=1"): dict(name="overwrite", k=1), ("overwrite", "many"): dict(name="overwrite", k=10**9)}
     with pytest.warns(UserWarning, match="overwrite many is left out"):
         assert list(comparison.fitted(Fitting(LM, TABLE), plans, "loud")) == [("overwrite", "k=1")]
+
+
+def test_a_sentence_finds_its_paraphrase_among_those_of_its_language(monkeypatch):
+    twice = TABLE.assign(text=[" ".join(reversed(text.split())) for text in TABLE.text])
+    monkeypatch.setattr(comparison.world, "build", lambda _: SimpleNamespace(sentences=lambda *_, **__: twice))
+    found = comparison.paraphrased(LM, TABLE, {("untouched",): [], ("cured",): CURE}, "world")
+    assert (found.top1 == 1).all() and len(found) == 2 * 2 * 2  # plans, languages, layers; word order changes nothing
+    assert comparison.paraphrased(LM, TABLE, {("untouched",): []}, "sib200").empty
