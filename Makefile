@@ -6,12 +6,14 @@ RUN := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help workbook test bench lab check clean
+.PHONY: help workbook test bench scale soak lab check clean
 help:
 	@echo "make workbook  set up and run every notebook on the built-in world; figures/ and data/results/ are the result"
 	@echo "make test      set up, check the style and run the tests"
 	@echo "make lab       set up and open JupyterLab on this machine, with its token"
 	@echo "make bench     print every speed ratio, both sides from one run"
+	@echo "make scale     print how time and memory of every main computation grow"
+	@echo "make soak      200 runs on two workers while their kernels are killed at random"
 	@echo "make check     lint, formatting and stripped notebooks only"
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -40,6 +42,12 @@ check: $(VENV)/.ready-test
 
 bench: $(VENV)/.ready-test
 	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(RUN) $$bench || exit 1; done
+
+scale: $(VENV)/.ready-test
+	$(RUN) tests/scale.py
+
+soak: $(VENV)/.ready-test
+	$(RUN) tests/soak.py
 
 lab: $(VENV)/.ready
 	$(VENV)/bin/jupyter lab --ip=127.0.0.1 notebooks/00_start_here.ipynb

@@ -1,4 +1,4 @@
-"""The command line: `python -m helpers run | workbook | fetch | prefetch | pretrain | convert`.
+"""The command line: `python -m helpers run | workbook | sweep | report | doctor | fetch | prefetch | pretrain | ...`.
 
 Exit codes: 0 all well, 1 the work failed, 2 the command or a parameter was wrong. Each command imports what it needs,
 so that `--help` answers at once.
@@ -40,13 +40,86 @@ def workbook(force: bool = typer.Option(False, "--force", help="run again what i
     with _readable():
         from helpers import run as runner
 
-        logging.basicConfig(format="%(message)s")
-        logging.getLogger("helpers").setLevel(logging.INFO)
+        _tell()
         table = runner.workbook(force=force)
         for row in table[table.status == "failed"].itertuples():
             typer.echo(f"\n{row.message}", err=True)
         typer.echo("\n" + table.drop(columns="message").to_string(index=False))
     if (table.status == "failed").any():
+        raise typer.Exit(1)
+
+
+@app.command()
+def sweep(
+    file: str = typer.Argument(help="a sweep's YAML file, or its name in notebooks/sweeps"),
+    dry_run: bool = typer.Option(False, "--dry-run", help="check everything, print the table of runs, start none"),
+    retry_failed: bool = typer.Option(False, "--retry-failed", help="run again what failed before"),
+    workers: int = typer.Option(1, help="runs at a time on this machine"),
+    threads: int = typer.Option(1, help="threads of each run; results may differ in the last bits between counts"),
+    cluster: Path | None = typer.Option(None, help="a profile in YAML: several workers, SLURM, PBS or LSF, GPUs"),
+    job_script: bool = typer.Option(False, "--job-script", help="print the script each job of --cluster would be"),
+) -> None:
+    """Run notebooks over a grid of parameters; what is complete is not run again."""
+    with _readable():
+        from helpers import clusters, grids
+        from helpers import sweep as sweeps
+
+        given = grids.read(cluster, clusters.PROFILE) if cluster else {"workers": workers, "cores": threads}
+        profile = clusters.check(given)
+        if job_script or dry_run:
+            typer.echo(clusters.job_script(profile) if job_script else sweeps.status(file).to_string(index=False))
+            return
+        _tell()
+        gpus = clusters.gpus(profile)
+        with clusters.pool(profile) as executor:
+            options = {"slots": profile["workers"], "threads": profile["cores"], "gpus": gpus}
+            table = sweeps.execute(file, executor, retry_failed=retry_failed, **options)
+        for row in table[table.status == "failed"].itertuples():
+            typer.echo(f"\n{row.notebook} {row.run}: {row.error}", err=True)
+        counts = ", ".join(f"{count} {status}" for status, count in table.status.value_counts().items())
+        typer.echo(f"\n{counts}; manifest and records: {sweeps.folder(file)}")
+    if (table.status != "completed").any():
+        raise typer.Exit(1)
+
+
+@app.command()
+def summary(
+    name: str = typer.Argument(help="a sweep that has run"),
+    table: str = typer.Argument(help="a table that its runs wrote, such as steering.parquet"),
+    keys: str = typer.Option(help="columns of the summary, such as units,k,layer,metric"),
+    value: str = typer.Option(help="the column to average"),
+    over: str = typer.Option("model", help="the column whose groups are independent and are resampled"),
+) -> None:
+    """Write means and intervals over a sweep's runs beside its YAML file, with their provenance."""
+    with _readable():
+        from helpers import ROOT, summaries
+
+        place = ROOT / "notebooks" / "sweeps"
+        typer.echo(summaries.write(name, table, keys.split(","), value=value, over=over, folder=place))
+
+
+@app.command()
+def report(
+    what: str = typer.Argument("", help="a sweep's name or a run's id; default: the workbook"),
+    out: Path | None = typer.Option(None, help="the folder to write; default: in data/results/reports"),
+) -> None:
+    """Write a folder of pages, figures and executed notebooks that opens from disk."""
+    with _readable():
+        from helpers import report as reports
+
+        typer.echo(reports.write(what, out))
+
+
+@app.command()
+def doctor() -> None:
+    """Look at this machine and this installation; each line says what to do."""
+    with _readable():
+        from helpers import doctor as doctors
+
+        table = doctors.examine()
+        for row in table.itertuples():
+            typer.echo(f"{row.verdict:5} {row.what}: {row.found}" + (f"\n      {row.advice}" if row.advice else ""))
+    if (table.verdict == "wrong").any():
         raise typer.Exit(1)
 
 
@@ -97,6 +170,21 @@ def convert(
         from helpers import convert as converter
 
         typer.echo(converter.convert(file, out, config=config, tokenizer=tokenizer))
+
+
+class _Stderr(logging.Handler):
+    """Messages of progress, on whatever stderr is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One message as one line."""
+        typer.echo(self.format(record), err=True)
+
+
+def _tell() -> None:
+    """Have the package's own messages of progress on stderr, and nobody else's."""
+    log = logging.getLogger("helpers")
+    log.setLevel(logging.INFO)
+    log.handlers[:] = [_Stderr()]
 
 
 @contextmanager

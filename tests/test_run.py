@@ -147,14 +147,14 @@ def test_an_interrupted_run_leaves_only_the_partial_notebook(home):
 
 
 def test_an_interrupt_that_a_callback_swallows_still_ends_the_run(home):
-    kernel = kernels.kind(home, home, {})
+    kernel, before = kernels.kind(home, home, {}), signal.getsignal(signal.SIGINT)
     with subprocess.Popen(["sleep", "60"]) as process, pytest.raises(KeyboardInterrupt):
         kernel.started.append(process.pid)
         with kernels.interruptible(kernel):
             with contextlib.suppress(KeyboardInterrupt):  # what the event loop may do
                 os.kill(os.getpid(), signal.SIGINT)
             assert process.wait(20) == -signal.SIGTERM
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def wait_until(condition, seconds: float = 120) -> None:

@@ -1,0 +1,85 @@
+"""Each line of the doctor says how things stand and, where they fall short, what to do."""
+
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+from huggingface_hub import constants
+from typer.testing import CliRunner
+
+from helpers import __main__ as command_line
+from helpers import doctor
+
+TOPICS = "Python packages extras threads memory accelerator disk caches fonts hub corpora".split()  # noqa: SIM905
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """Data of the test's own, and an empty cache of the hub."""
+    monkeypatch.setattr(doctor, "DATA", tmp_path / "data")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path
+
+
+def look(what: str) -> tuple[str, str, str]:
+    """Verdict, what was found and the advice on one topic."""
+    rows = {row[0]: row[1:] for row in (check() for check in [getattr(doctor, f"_{what}")])}
+    return next(iter(rows.values()))
+
+
+def test_every_line_that_is_not_ok_says_what_to_do():
+    table = doctor.examine()
+    assert table.what.tolist() == TOPICS
+    assert set(table.verdict) <= {"ok", "note", "wrong"}
+    assert table.advice[table.verdict != "ok"].str.len().gt(10).all()
+
+
+def test_the_command_prints_them_and_its_exit_code_tells(monkeypatch):
+    outcome = CliRunner().invoke(command_line.app, ["doctor"])
+    assert [line.split()[1].rstrip(":") for line in outcome.stdout.splitlines() if not line.startswith(" ")] == TOPICS
+    assert outcome.exit_code == int("wrong" in outcome.stdout)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
+    outcome = CliRunner().invoke(command_line.app, ["doctor"])
+    assert outcome.exit_code == 1
+    assert "wrong disk: 1 MiB free" in outcome.stdout and "ISOGLOSS_HOME" in outcome.stdout
+
+
+def test_packages_are_held_against_the_constraints(monkeypatch):
+    pinned = {
+        doctor._plain(name): version for name, version in doctor._pinned(doctor.HOUSE / "constraints.txt").items()
+    }
+    assert pinned["huggingface-hub"] and pinned["torch"]
+    monkeypatch.setattr(doctor, "_version", lambda name: pinned.get(doctor._plain(name), "1"))
+    assert look("packages")[0] == "ok"
+    monkeypatch.setattr(
+        doctor, "_version", lambda name: "1" if name == "scipy" else pinned.get(doctor._plain(name), "1")
+    )
+    assert f"scipy 1 (tested: {pinned['scipy']})" in look("packages")[1]
+    monkeypatch.setattr(doctor, "_version", lambda name: "" if name == "scipy" else "1")
+    assert look("packages")[:2] == ("wrong", "missing: scipy")
+
+
+def test_more_threads_than_cores_and_a_gpu_without_a_driver_are_noted(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 10_000)
+    assert "export OMP_NUM_THREADS=" in look("threads")[2]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/nvidia-smi")
+    assert look("accelerator")[0] == "wrong"
+
+
+def test_hub_access_and_caches_are_told(monkeypatch, place):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert look("hub")[1] == "off (HF_HUB_OFFLINE)" and "prefetch" in look("hub")[2]
+    (place / "data" / "cache").mkdir(parents=True)
+    (place / "data" / "cache" / "a").write_bytes(bytes(3 * 2**20))
+    assert "cache 3 MiB" in look("cache")[1]
+
+
+def test_scripts_without_a_font_are_named(monkeypatch):
+    from matplotlib import font_manager
+
+    dejavu = [font for font in font_manager.fontManager.ttflist if font.name == "DejaVu Sans"][:1]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", dejavu)
+    verdict, found, advice = look("fonts")
+    assert verdict == "note" and "Japanese" in found and "Greek" not in found and "Noto" in advice
