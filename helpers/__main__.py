@@ -35,13 +35,16 @@ def run(
 
 
 @app.command()
-def workbook(force: bool = typer.Option(False, "--force", help="run again what is complete")) -> None:
-    """Execute every notebook in order with its defaults, and close with a table."""
+def workbook(
+    force: bool = typer.Option(False, "--force", help="run again what is complete"),
+    workers: int = typer.Option(2, min=1, help="notebooks at a time, where none reads what the other writes"),
+) -> None:
+    """Execute every notebook with its defaults, and close with a table."""
     with _readable():
-        from helpers import run as runner
+        from helpers import workbook as whole
 
         _tell()
-        table = runner.workbook(force=force)
+        table = whole.execute(force=force, workers=workers)
         for row in table[table.status == "failed"].itertuples():
             typer.echo(f"\n{row.message}", err=True)
         typer.echo("\n" + table.drop(columns="message").to_string(index=False))

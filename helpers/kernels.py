@@ -49,6 +49,12 @@ def kind(scratch: Path, home: Path, environment: dict[str, str]) -> type[Kernel]
     return type("Kernel", (Kernel,), own)
 
 
+def threads(count: int) -> dict[str, str]:
+    """Environment variables that give a process and its children so many threads."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+    return dict.fromkeys(names, str(count))
+
+
 @contextmanager
 def interruptible(kernel: type[Kernel]) -> Iterator[None]:
     """Ctrl-C ends the run for certain: the exception alone can get lost in a callback of the event loop."""

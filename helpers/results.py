@@ -8,6 +8,7 @@ import difflib
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +27,10 @@ WRITERS = {
     "ranking.parquet": "04_transfer_heatmaps",
     "pairs.parquet": "05_synthesis",
 }
+READERS = {
+    f"{file.partition('.')[0]}_run": notebook for file, notebook in WRITERS.items()
+}  # whose run
+_MARGIN = 0.1  # inches around a figure
 _UNDATED = {".png": {"Software": None}, ".svg": {"Creator": None, "Date": None}}
 
 
@@ -67,11 +72,17 @@ def write_figure(figure: object, name: str, folder: Path | None = None) -> list[
     from matplotlib import rc_context  # here, because most of what imports this module draws nothing
 
     own, *shown = figure_folders(folder)
-    paths = [own / f"{name}.png", own / f"{name}.svg", *(place / f"{name}.png" for place in shown)]
+    figure.draw_without_rendering()
+    around = figure.get_tightbbox().padded(_MARGIN)  # found once, where bbox_inches="tight" would find it for each file
+    paths = [own / f"{name}{suffix}" for suffix in _UNDATED]
     for path in paths:
-        options = {"format": path.suffix[1:], "metadata": _UNDATED[path.suffix], "dpi": 150, "bbox_inches": "tight"}
+        options = {"format": path.suffix[1:], "metadata": _UNDATED[path.suffix], "dpi": 150, "bbox_inches": around}
         with store.whole(path) as temporary, rc_context({"svg.hashsalt": name}):
             figure.savefig(temporary, **options)
+    for place in shown:
+        with store.whole(place / f"{name}.png") as temporary:
+            shutil.copyfile(paths[0], temporary)
+        paths.append(place / f"{name}.png")
     return paths
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-import pandas as pd
 import papermill
 from nbclient.exceptions import DeadKernelError
 
@@ -22,7 +21,6 @@ from helpers import FIGURES, ROOT, __version__, kernels, results, store
 from helpers.parameters import Parameter, check, inspect, nearest
 
 HOUSE = Path(__file__).resolve().parents[1]  # holds the package, and the notebooks unless ISOGLOSS_HOME has its own
-_log = logging.getLogger(__name__)
 logging.getLogger("papermill.translators").setLevel(logging.ERROR)  # its own reader of parameters is not used here
 
 
@@ -39,13 +37,19 @@ class Run:
 
 
 def notebook(
-    name: str | Path, parameters: Mapping | None = None, *, output: Path | None = None, force: bool = False
+    name: str | Path,
+    parameters: Mapping | None = None,
+    *,
+    output: Path | None = None,
+    force: bool = False,
+    quiet: bool = False,
 ) -> Run:
     """The completed run of a notebook; skipped when the same run is complete and its inputs are still the latest.
 
     The executed notebook lands in the run's folder of data/results, or at `output`; relative paths in parameters are
-    read from the project's root. LookupError or ValueError for a bad name or parameter, before anything starts;
-    RuntimeError for a run that failed, with the cell, the error and the path of the notebook as far as it came.
+    read from the project's root; `quiet` shows no progress bar. LookupError or ValueError for a bad name or parameter,
+    before anything starts; RuntimeError for a run that failed, with the cell, the error and the path of the notebook as
+    far as it came.
     """
     source = resolve(name)
     declared = inspect(source)
@@ -57,23 +61,8 @@ def notebook(
         store.write_json(plan["folder"] / results.MARKER, _marker(plan) | {"asked": time.time()})
         return _result(plan, "skipped", 0.0)
     started = time.time()
-    _execute(plan, given)
+    _execute(plan, given, quiet)
     return _result(plan, "completed", time.time() - started)
-
-
-def workbook(names: list[str] | None = None, *, force: bool = False) -> pd.DataFrame:
-    """Table [notebook, seconds, status, message] of the numbered notebooks, run in order with their defaults."""
-    rows = []
-    for name in names or listed():
-        started, message = time.time(), ""
-        try:
-            status = notebook(name, force=force).status
-        except (ValueError, LookupError, RuntimeError, OSError) as error:
-            status, message = "failed", str(error)
-        rows.append({"notebook": name, "seconds": round(time.time() - started, 1), "status": status})
-        rows[-1]["message"] = message
-        _log.info("%s: %s in %s s", name, status, rows[-1]["seconds"])
-    return pd.DataFrame(rows, columns=["notebook", "seconds", "status", "message"])
 
 
 def listed() -> list[str]:
@@ -130,7 +119,7 @@ def _result(plan: dict, status: str, seconds: float) -> Run:
     return Run(plan["source"].stem, plan["run"], status, seconds, plan["folder"], plan["output"])
 
 
-def _execute(plan: dict, given: Mapping) -> None:
+def _execute(plan: dict, given: Mapping, quiet: bool) -> None:
     """Run the notebook beside its final name, and give it that name and the run its marker once all is well."""
     partial = plan["output"].with_suffix(".partial.ipynb")
     for place in (plan["folder"], partial.parent):
@@ -138,7 +127,7 @@ def _execute(plan: dict, given: Mapping) -> None:
     (plan["folder"] / results.MARKER).unlink(missing_ok=True)
     started = time.time()
     with tempfile.TemporaryDirectory(prefix="isogloss-", dir=kernels.short(), ignore_cleanup_errors=True) as scratch:
-        book = _papermill(plan, given, partial, Path(scratch))
+        book = _papermill(plan, given, quiet, partial, Path(scratch))
         read = Path(scratch, "inputs.jsonl")
         inputs = [json.loads(line) for line in read.read_text().splitlines()] if read.exists() else []
     book.metadata.papermill["output_path"] = str(plan["output"])
@@ -152,11 +141,11 @@ def _execute(plan: dict, given: Mapping) -> None:
     store.write_json(plan["folder"] / results.MARKER, about | facts | times | {"inputs": inputs})
 
 
-def _papermill(plan: dict, given: Mapping, partial: Path, scratch: Path) -> nbformat.NotebookNode:
+def _papermill(plan: dict, given: Mapping, quiet: bool, partial: Path, scratch: Path) -> nbformat.NotebookNode:
     """The executed notebook, every code cell complete; RuntimeError otherwise, the notebook kept as `.failed.ipynb`."""
     kernel = kernels.kind(scratch, ROOT, _environment(plan, scratch))
     options = {"kernel_name": "python3", "language": "python", "kernel_manager_class": kernel, "start_timeout": 120}
-    bar = {"desc": plan["source"].stem, "disable": None}
+    bar = {"desc": plan["source"].stem, "disable": quiet or None}
     # papermill fills {} in paths, so those of a folder's own name are doubled
     paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (plan["source"], partial)]
     try:

@@ -21,10 +21,9 @@ import pandas as pd
 from filelock import Timeout
 from tqdm import tqdm
 
-from helpers import ROOT, clusters, grids, parameters, records, results, run, store
+from helpers import ROOT, clusters, grids, kernels, parameters, records, results, run, store
 from helpers.names import known
 
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _KILLED = re.compile("kernel (was killed|died)", re.IGNORECASE)
 _PAUSE = 0.5  # seconds between looks at runs that another sweep is busy with
 _log = logging.getLogger(__name__)
@@ -95,7 +94,7 @@ def attempt(row: Mapping, threads: int = 1, gpus: Sequence[str] = ()) -> str:
     results are equal to the last bit, and of several `gpus` the one with its worker's number.
     """
     index = clusters.worker_index()
-    environment = dict.fromkeys(_THREADS, str(threads))
+    environment = kernels.threads(threads)
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = gpus[(index or 0) % len(gpus)]
     # a worker's progress bars would write over the sweep's own
@@ -153,7 +152,7 @@ def _add(rows: dict, point: Mapping, declared: Mapping) -> None:
 
 def _reads(found: Mapping, point: Mapping, before: Mapping) -> dict:
     """Values of parameters such as `experts_run`, which name the run to read: the one at the same point."""
-    writers = {f"{Path(file).stem}_run": notebook for file, notebook in results.WRITERS.items()}
+    writers = results.READERS
     return {name: before[writers[name]] for name in found if name not in point and writers.get(name) in before}
 
 

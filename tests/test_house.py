@@ -28,7 +28,7 @@ FLOORS = [
     # what a notebook shows, and how it is run
     {"steering", "twins", "plots", "run", "doctor"},
     # what stands side by side, what a person turns, what a cluster repeats, and what is kept of it
-    {"comparison", "widgets", "sweep", "summaries", "report"},
+    {"comparison", "widgets", "workbook", "sweep", "summaries", "report"},
     # what is said of it
     {"readings"},
     {"__main__"},

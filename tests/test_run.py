@@ -164,26 +164,6 @@ def wait_until(condition, seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
-def test_the_workbook_runs_in_order_and_tells_what_failed(home, monkeypatch):
-    make(home, "01_first"), make(home, "00_start"), make(home, "notes")
-
-    def pretend(name, *, force):
-        if name == "01_first":
-            raise RuntimeError("no memory")
-        return run.Run(name, "00-a", "completed", 1.0, home, home)
-
-    monkeypatch.setattr(run, "notebook", pretend)
-    table = run.workbook()
-    assert table[["notebook", "status", "message"]].to_numpy().tolist() == [
-        ["00_start", "completed", ""],
-        ["01_first", "failed", "no memory"],
-    ]
-    outcome = CliRunner().invoke(command_line.app, ["workbook"])
-    assert outcome.exit_code == 1
-    assert "01_first" in outcome.stdout
-    assert "no memory" in outcome.stderr
-
-
 @pytest.mark.parametrize(
     "arguments",
     [["01_frist"], ["01_first", "-p", "kk=3"], ["01_first", "-p", "k=three"], ["01_first", "-p", "token=x"]]

@@ -1,0 +1,84 @@
+"""The whole workbook: what runs beside what, and what a failure, a kill and Ctrl-C leave behind."""
+
+import os
+import signal
+
+from homes import PARAMETERS, home, start, wait_until, write_notebook
+from psutil import pid_exists
+
+from helpers import workbook
+
+__all__ = ["home"]
+NOTE = """
+import os, time
+from helpers import results
+with open("log", "a") as log:
+    log.write(f"start {results.current_run('')[:2]} {os.environ.get('OMP_NUM_THREADS', '')}\\n")
+time.sleep(0.2)
+with open("log", "a") as log:
+    log.write(f"end {results.current_run('')[:2]}\\n")
+"""
+
+
+def log(home):
+    return (home / "log").read_text().splitlines() if (home / "log").exists() else []
+
+
+def test_a_notebook_waits_for_the_first_and_for_those_it_reads(home):
+    write_notebook(home, "00_start", PARAMETERS)
+    write_notebook(home, "03_other", PARAMETERS + 'experts_run: str = ""\nsteering_run: str = ""\n')
+    names = ["00_start", "01_expert_discovery", "02_steering", "03_other"]
+    assert workbook.reads("00_start", names) == set()
+    assert workbook.reads("01_expert_discovery", names) == {"00_start"}
+    assert workbook.reads("02_steering", names) == {"00_start", "01_expert_discovery"}
+    assert workbook.reads("03_other", names) == {"00_start", "01_expert_discovery"}  # 02 has another name here
+
+
+def test_two_at_once_keep_the_order_that_reading_asks_for_and_go_on_after_a_failure(home):
+    write_notebook(home, "00_start", PARAMETERS, NOTE)
+    write_notebook(home, "01_expert_discovery", PARAMETERS, NOTE, "1 / 0")
+    write_notebook(home, "02_steering", PARAMETERS + 'experts_run: str = ""\n', NOTE)
+    write_notebook(home, "04_alone", PARAMETERS, NOTE)
+    process = start(home, "workbook", "--workers", "2")
+    out, told = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "ZeroDivisionError" in told
+    assert [line.split()[::2] for line in out.splitlines()[-4:]] == [
+        ["00_start", "completed"],
+        ["01_expert_discovery", "failed"],
+        ["02_steering", "completed"],
+        ["04_alone", "completed"],
+    ]
+    lines = [" ".join(line.split()[:2]) for line in log(home)]
+    assert lines[:2] == ["start 00", "end 00"]
+    assert lines.index("start 02") > lines.index("end 01")
+    share = max(1, workbook._cores() // 2)
+    assert {line.split()[2] for line in log(home) if line.startswith("start 0") and " 00" not in line} == {str(share)}
+    again = start(home, "workbook", "--workers", "2").communicate(timeout=120)[0]
+    assert again.count("skipped") == 3
+
+
+def test_a_run_whose_process_is_killed_is_told(home):
+    write_notebook(home, "00_start", PARAMETERS)
+    write_notebook(home, "01_expert_discovery", PARAMETERS, "import os; os.kill(os.getppid(), 9)")
+    write_notebook(home, "02_steering", PARAMETERS)
+    process = start(home, "workbook")
+    out, told = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "try again with --workers 1" in told
+    assert [line.split()[2] for line in out.splitlines()[-3:]] == ["completed", "failed", "completed"]
+
+
+def test_ctrl_c_ends_every_run_and_its_kernel(home):
+    wait = "import os, time\nfrom pathlib import Path\n_ = Path(f'pid{os.getpid()}').write_text('')\ntime.sleep(300)"
+    write_notebook(home, "00_start", PARAMETERS)
+    for name in ("01_expert_discovery", "02_steering"):
+        write_notebook(home, name, PARAMETERS, wait)
+    process = start(home, "workbook", "--workers", "2")
+    wait_until(lambda: len(list(home.glob("pid*"))) == 2)
+    os.kill(process.pid, signal.SIGINT)
+    told = process.communicate(timeout=120)[1]
+    assert process.returncode == 130, told
+    assert told.splitlines()[-1] == "stopped; what had completed is kept"
+    assert "Traceback" not in told
+    wait_until(lambda: not any(pid_exists(int(path.name[3:])) for path in home.glob("pid*")))
