@@ -27,9 +27,7 @@ WRITERS = {
     "ranking.parquet": "04_transfer_heatmaps",
     "pairs.parquet": "05_synthesis",
 }
-READERS = {
-    f"{file.partition('.')[0]}_run": notebook for file, notebook in WRITERS.items()
-}  # whose run
+READERS = {f"{file.partition('.')[0]}_run": notebook for file, notebook in WRITERS.items()}  # whose run
 _MARGIN = 0.1  # inches around a figure
 _UNDATED = {".png": {"Software": None}, ".svg": {"Creator": None, "Date": None}}
 
