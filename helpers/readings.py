@@ -36,13 +36,17 @@ def trade(table: pd.DataFrame, posthoc: float) -> str:
         return text + ". An encoder has no perplexity, so no price can be named."
     cheap = table[table.perplexity <= 1.1 * untouched.perplexity]
     fair = cheap.loc[cheap.top1.idxmax()]
-    points = [row for _, row in frontier(table).iterrows()]
-    edge = "; ".join(f"{_named(row)} ({row.perplexity:.1f}, {row.top1:.2f})" for row in points)
+    edge = frontier(table)
+    steps = [edge.iloc[0]]
+    for _, row in edge.iterrows():
+        steps += [row] if row.top1 - steps[-1].top1 >= 0.02 else []
+    told = "; ".join(f"{_named(row)} ({row.perplexity:.1f}, {row.top1:.2f})" for row in steps)
     how = verdict(untouched.top1 + best.low, untouched.top1 + best.high, posthoc)
     return (
         f"{text}, at a perplexity of {best.perplexity:.1f} against {untouched.perplexity:.1f}. Within ten per cent of "
         f"the untouched perplexity the best is {_named(fair)} with {fair.top1:.2f}. The best edit is {how} post-hoc "
-        f"projection, which costs nothing. On the frontier (perplexity, top-1): {edge}."
+        f"projection, which costs nothing. {len(edge)} of {len(table)} lie on the frontier; its steps of 0.02 and more "
+        f"(perplexity, top-1): {told}."
     )
 
 
