@@ -16,11 +16,12 @@ from matplotlib.axes import Axes
 from helpers import methods, plots, readings
 from helpers.explorer import Explorer, Setting
 from helpers.projection import interpolated
-from helpers.widgets import encoded, image, kept, newest, rested, stage
+from helpers.widgets import LABEL, Knob, encoded, image, kept, newest, rested, stage
 
 GLYPHS = dict(zip(plots.MARKERS, "●■▲◆▼✚✖★"))
 _NEAR = 5  # neighbours shown
 _TEXTS = 4  # texts shown
+_TOLD = ("status", "key", "metrics", "chosen", "neighbours", "texts")  # classes, for styles and tests
 _LONG = 90  # characters of a sentence in a menu or a table
 
 
@@ -30,15 +31,14 @@ def explore(
     *,
     strength: float = 1.0,
     colours: Sequence[str] = ("family", "language", "topic", "script"),
-    inches: tuple[float, float] = (3.4, 3.4),
+    inches: tuple[float, float] = (3.1, 3.3),
     name: str = "explore",
 ) -> ipywidgets.VBox:
     """A box of controls, two maps, and beside them the metrics, the chosen sentence's neighbours and what is written.
 
     It starts at a setting and strength of the explorer; `colours` are columns of its table, of which those with one
-    value only are left out. All controls take the keyboard: Tab goes on, the left and right arrow change
-    (JupyterLab keeps up and down for its cells), and so does the first letter of an option. A setting that a method
-    refuses is told in words, and the maps stay. A box of the same `name` built earlier is closed.
+    value only are left out. All controls take the keyboard: Tab goes on, the arrow keys turn a slider. A setting that
+    a method refuses is told in words, and the maps stay. A box of the same `name` built earlier is closed.
     """
     told = [colour for colour in colours if explorer.table[colour].nunique() > 1] or ["language"]
     return kept(name, _Surface(explorer, start, strength, told, inches).box)
@@ -50,10 +50,11 @@ class _Surface:
     def __init__(self, explorer: Explorer, start: Setting, strength: float, colours: list[str], inches: tuple) -> None:
         self.explorer, self.inches = explorer, inches
         self._controls(start, strength, colours)
-        self.status, self.key, self.metrics, self.sentence, self.near, self.texts = (_words() for _ in range(6))
+        told = [ipywidgets.HTML() for _ in _TOLD]
+        self.status, self.key, self.metrics, self.about, self.near, self.texts = told
         self._stage()
         self.images = [image(ax.figure) for ax in self.axes]
-        for part, kind in zip((*self.images, *self._told()), ("before", "after", *_TOLD)):
+        for part, kind in zip((*self.images, *told), ("before", "after", *_TOLD)):
             part.add_class(f"isogloss-{kind}")
         self._measure(self._numbers, self._neighbours, self._write)
         self._observe()
@@ -63,30 +64,31 @@ class _Surface:
 
     def _controls(self, start: Setting, strength: float, colours: list[str]) -> None:
         table, explorer = self.explorer.table, self.explorer
-        self.toward = _menu("toward", explorer.fitting.languages, start.toward)
-        self.method = _menu("method", [(name.replace("_", " "), name) for name in methods.METHODS], start.method)
-        self.size = _menu("k", [start.size], start.size)
+        self.toward = Knob("toward", explorer.fitting.languages, start.toward)
+        self.method = Knob("method", [(name.replace("_", " "), name) for name in methods.METHODS], start.method)
+        self.size = Knob("size", [start.size], start.size)
         self._offer_sizes(start.size)
-        self.layer = _menu("layer", explorer.layers, start.layer)
-        self.colour = _menu("colour", colours, colours[0])
-        self.language = _menu("language", list(table["language"].unique()), table["language"][0])
-        glosses = table.drop_duplicates("sentence")
-        readable = glosses["gloss"].where(glosses["gloss"] != "", glosses["text"]) if "gloss" in table else glosses.text
-        named = [(_short(text), sentence) for text, sentence in zip(readable, glosses["sentence"])]
-        self.chosen = _menu("sentence", named, named[0][1], width="560px")
+        self.layer = Knob("layer", explorer.layers, start.layer)
+        self.colour = Knob("colour", colours, colours[0])
+        self.language = Knob("language", list(table["language"].unique()), table["language"][0])
+        heads = table.drop_duplicates("sentence")
+        readable = heads["gloss"].where(heads["gloss"] != "", heads["text"]) if "gloss" in table else heads["text"]
+        named = [(_short(text), sentence) for text, sentence in zip(readable, heads["sentence"])]
+        self.chosen = Knob("sentence", named, named[0][1], width="460px")
         grid = explorer.strengths
-        control = dict(value=strength, min=min(grid), max=max(grid), step=0.05, description="strength")
-        style = {"description_width": "70px"}
-        self.slider = ipywidgets.FloatSlider(**control, readout=False, layout={"width": "420px"}, style=style)
-        self.field = ipywidgets.BoundedFloatText(**control, layout={"width": "180px"}, style=style)
+        control = dict(value=strength, min=min(grid), max=max(grid), step=0.05)
+        layout = {"width": "200px"}
+        self.slider = ipywidgets.FloatSlider(
+            **control, readout=False, description="strength", layout=layout, style=LABEL
+        )
+        self.field = ipywidgets.BoundedFloatText(**control, layout={"width": "120px"})
         ipywidgets.link((self.slider, "value"), (self.field, "value"))
 
     def _offer_sizes(self, wanted: int | None = None) -> None:
         """The sizes of the method: the one wanted, or the middle one, is chosen."""
         name, sizes = self.explorer.sizes(self.method.value)
-        self.size.description, self.size.disabled = name or "size", len(sizes) == 1
-        self.size.options = [(str(size) if size else "all" if name else "none", size) for size in sizes]
-        self.size.value = wanted if wanted in sizes else sizes[len(sizes) // 2]
+        options = [(str(size) if size else "all units" if name else "none", size) for size in sizes]
+        self.size.offer(name or "k", options, wanted if wanted in sizes else sizes[len(sizes) // 2])
 
     def _observe(self) -> None:
         measured = rested([partial(self._measure, part) for part in (self._numbers, self._neighbours, self._write)])
@@ -94,28 +96,29 @@ class _Surface:
         restage, recolour, move, ring = (
             newest(partial(self._guarded, draw)) for draw in (self._restage, self._recolour, self._move, self._ring)
         )
-        self.method.observe(lambda _: self._offer_sizes(), "value")
-        for control in (self.toward, self.method, self.size, self.layer):
-            control.observe(restage, "value")
-            control.observe(measured, "value")
-        self.colour.observe(recolour, "value")
+        self.method.menu.observe(lambda _: self._offer_sizes(), "value")
+        for knob in (self.toward, self.method, self.size, self.layer):
+            knob.menu.observe(restage, "value")
+            knob.menu.observe(measured, "value")
+        self.colour.menu.observe(recolour, "value")
         self.slider.observe(move, "value")
         self.slider.observe(measured, "value")
-        for control in (self.language, self.chosen):
-            control.observe(ring, "value")
-            control.observe(reread, "value")
+        for knob in (self.language, self.chosen):
+            knob.menu.observe(ring, "value")
+            knob.menu.observe(reread, "value")
 
     def _lay_out(self) -> None:
         row = partial(ipywidgets.Box, layout={"display": "flex", "flex_flow": "row wrap", "align_items": "center"})
-        top = {"display": "flex", "flex_flow": "row wrap", "align_items": "flex-start", "grid_gap": "0 24px"}
-        maps = ipywidgets.HBox(self.images)
+        top = {"display": "flex", "flex_flow": "row wrap", "align_items": "flex-start", "grid_gap": "0 20px"}
+        self.metrics.layout = {"max_width": "350px", "margin": "4px 0 12px 0"}  # beside the maps where there is room
+        strength = ipywidgets.HBox([self.slider, self.field], layout={"margin": "0 14px 0 0"})
+        strength.add_class("isogloss-strength")
         self.box = ipywidgets.VBox([
-            row([self.toward, self.method, self.size, self.layer, self.colour]),
-            row([self.slider, self.field]),
+            row([self.toward, self.method, self.size, self.layer, self.colour, strength]),
             self.status,
-            ipywidgets.Box([ipywidgets.VBox([maps, self.key]), self.metrics], layout=top),
+            ipywidgets.Box([ipywidgets.VBox([ipywidgets.HBox(self.images), self.key]), self.metrics], layout=top),
             row([self.language, self.chosen]),
-            self.sentence,
+            self.about,
             self.near,
             self.texts,
         ])  # fmt: skip
@@ -170,7 +173,7 @@ class _Surface:
     def _tell(self) -> None:
         count = f"{self.points.groupby('strength').size().iloc[0]:,} sentences"
         maps = f"Two maps of {count}: untouched, and at strength {self.slider.value:.2f}."
-        rings = "The large ring is the chosen sentence, the small ones are its translations."
+        rings = "Rings: the chosen sentence, large, and its translations."
         self.status.value = _paragraph(f"{self.explorer.title(self.setting)}. {maps} {rings}")
 
     def _move(self) -> None:
@@ -204,10 +207,10 @@ class _Surface:
         near, found = self.explorer.neighbours(*asked, k=_NEAR), self.explorer.found(*asked)
         own = self.explorer.table.query("language == @asked[2] and sentence == @asked[3]").iloc[0]
         counts = readings.translated(found).replace("**", "")
-        self.sentence.value = _paragraph(f"{own['language']}: {own['text']}. {counts}")
+        self.about.value = _paragraph(f"{own['language']}: {own['text']}. {counts}")
         sides = [[_described(row) for row in part.itertuples()] for _, part in near.groupby("when", sort=False)]
         rows = [(str(rank), *both) for rank, both in enumerate(zip(*sides), 1)]
-        self.near.value = _table(("nearest", "before", f"after, strength {asked[1]:.2f}"), rows)
+        self.near.value = _table(("✓ translation", "before", f"after, strength {asked[1]:.2f}"), rows)
 
     def _write(self) -> None:
         asked = self.setting, self.slider.value
@@ -215,21 +218,6 @@ class _Surface:
         rows = [(_short(row.before), _short(row.after)) for row in texts.itertuples()]
         head = "<b>What it writes</b>, from the same draws"
         self.texts.value = f"{head}{_table(('before', 'after'), rows)}" if rows else ""
-
-    def _told(self) -> tuple[ipywidgets.HTML, ...]:
-        return self.status, self.key, self.metrics, self.sentence, self.near, self.texts
-
-
-_TOLD = ("status", "key", "metrics", "sentence", "neighbours", "texts")  # classes, for styles and tests
-
-
-def _menu(name: str, options: Sequence, value: object, width: str = "200px") -> ipywidgets.Dropdown:
-    style = {"description_width": "70px"}
-    return ipywidgets.Dropdown(options=options, value=value, description=name, layout={"width": width}, style=style)
-
-
-def _words() -> ipywidgets.HTML:
-    return ipywidgets.HTML(layout={"margin": "0"})
 
 
 def _paragraph(text: str, role: str = "status") -> str:

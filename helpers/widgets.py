@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from helpers import plots
 from helpers.projection import interpolated
 
+LABEL = {"description_width": "66px"}  # of every control, so that sliders begin below one another
 _BREATH = 0.02  # seconds between two steps, in which messages are read
 _boxes: dict[str, ipywidgets.Widget] = {}  # the box that stands under each name, to be closed when it is built again
 
@@ -67,6 +68,34 @@ def strength_slider(
     right.add_class("isogloss-after")
     controls, maps = ipywidgets.HBox([slider, field]), ipywidgets.HBox([left, right])
     return kept(name, ipywidgets.VBox([controls, maps, words]))
+
+
+class Knob(ipywidgets.HBox):
+    """A labelled slider beside a menu of the same options: arrow keys turn the one, a mouse opens the other.
+
+    JupyterLab takes the arrow keys of a menu for its cells, and letters for its commands; those of a slider it leaves.
+    """
+
+    def __init__(self, name: str, options: Sequence, value: object, *, width: str = "120px") -> None:
+        layout = {"width": "200px"}
+        self.slider = ipywidgets.IntSlider(readout=False, continuous_update=False, layout=layout, style=LABEL)
+        self.menu = ipywidgets.Dropdown(layout={"width": width})
+        super().__init__([self.slider, self.menu], layout={"margin": "0 14px 0 0"})
+        self.add_class(f"isogloss-{name}")
+        self.offer(name, options, value)
+        ipywidgets.link((self.menu, "index"), (self.slider, "value"))
+
+    @property
+    def value(self) -> object:
+        """The option that is chosen."""
+        return self.menu.value
+
+    def offer(self, name: str, options: Sequence, value: object) -> None:
+        """Nothing; the knob now has this name, these options or (label, option) pairs, and is set to one of them."""
+        self.slider.description, self.menu.options = name, options
+        self.slider.max = max(1, len(options) - 1)
+        self.slider.disabled = self.menu.disabled = len(options) == 1
+        self.menu.value = value
 
 
 def stage(

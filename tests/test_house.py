@@ -192,7 +192,7 @@ def _check_command(words: list[str], page: str, declared: dict) -> None:
     group = typer.main.get_command(command_line.app)
     assert words[0] in group.commands, f"{page} has `python -m helpers {words[0]}`, which is no command"
     there = {name for option in group.commands[words[0]].params for name in option.opts}
-    used = [word for word in itertools.takewhile(lambda word: word != "#", words[1:])]
+    used = list(itertools.takewhile(lambda word: word != "#", words[1:]))
     assert {word for word in used if word.startswith("-")} <= there, f"{page} has options that {words[0]} does not take"
     for before, word in zip(words, used):
         if before == "run" and re.match(r"\d\d_", word):
