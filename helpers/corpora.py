@@ -5,6 +5,7 @@ divided by a hash of that id, so a meaning falls on the same side in every langu
 looked up in the folder that ISOGLOSS_DATA names, then in `data/sources`, where `fetch` puts it.
 """
 
+import contextlib
 import difflib
 import hashlib
 import os
@@ -15,7 +16,7 @@ from typing import NoReturn
 
 import pandas as pd
 
-from helpers import DATA, formats, registry, world
+from helpers import DATA, formats, registry, typology, world
 
 CORPORA = ("world", "sib200", "pud", "tatoeba", "flores", "ud", "csv")
 PARALLEL = ("world", "sib200", "pud", "flores")
@@ -87,6 +88,26 @@ def groups(name: str, languages: Sequence[str]) -> dict[str, str]:
         known = _world(name.partition(":")[2]).languages.set_index("language").family
         return {language: known[language] for language in languages}
     return {language: language.rpartition("_")[2] for language in languages}
+
+
+def annotated(name: str, table: pd.DataFrame, split: str = "test") -> pd.DataFrame:
+    """The table with the columns family, script and gloss: what helps a reader to place a sentence and to read it.
+
+    A gloss is the meaning in English words: the world's own, else the English text of the sentence, else empty. The
+    family of a real language is Glottolog's, by `typology`; it is empty where that package or the language is unknown.
+    """
+    languages = list(table["language"].unique())
+    if name.partition(":")[0] == "world":
+        grown = _world(name.partition(":")[2])
+        places = grown.languages.set_index("language")
+        glosses = {sentence: meaning.gloss for sentence, meaning in grown.meanings(split).items()}
+    else:
+        places = pd.DataFrame({"family": "", "script": groups(name, languages)}, index=languages)
+        with contextlib.suppress(LookupError):
+            places["family"] = typology.languages(languages).set_index("language")["family"]
+        glosses = table[table["language"] == "eng_Latn"].set_index("sentence")["text"].to_dict()
+    columns = {kind: table["language"].map(places[kind]) for kind in ("family", "script")}
+    return table.assign(**columns, gloss=table["sentence"].map(glosses).fillna(""))
 
 
 def fetch(

@@ -42,6 +42,12 @@ def colours(groups: Sequence[str]) -> dict[str, str]:
     return {group: COLOURS[i % len(COLOURS)] for i, group in enumerate(dict.fromkeys(groups))}
 
 
+def looks(groups: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """A colour and a mark for each distinct group, in order of appearance; no two alike among the first 64."""
+    names, turns = list(dict.fromkeys(groups)), len(COLOURS)
+    return {name: (COLOURS[i % turns], MARKERS[(i + i // turns) % len(MARKERS)]) for i, name in enumerate(names)}
+
+
 def tree(table: pd.DataFrame, ax: Axes, *, label: str = "language") -> Axes:
     """Families as small trees, one leaf a row: table[language, family, branch], branch a word of turns (0 or 1)."""
     rows = table.reset_index(drop=True)
@@ -249,18 +255,28 @@ def map_points(table: pd.DataFrame, ax: Axes, *, by: str = "family", shade: str 
 
     Colour and mark tell the values of `shade` apart, by default the groups themselves. `move_points` moves them.
     """
-    groups = table.drop_duplicates(by)
-    levels, halo = list(dict.fromkeys(table[shade or by])), [withStroke(linewidth=2, foreground="white")]
+    groups, halo = table.drop_duplicates(by), [withStroke(linewidth=2, foreground="white")]
+    look = looks(table[shade or by])
     above = ax.transData + ScaledTranslation(0, 5 / 72, ax.figure.dpi_scale_trans)
     for name, level in zip(groups[by], groups[shade or by]):
-        i = levels.index(level)
-        colour = COLOURS[i % len(COLOURS)]
-        ax.plot([], [], ls="", ms=3, mew=0, alpha=0.75, label=str(name), color=colour, marker=MARKERS[i % len(MARKERS)])
+        colour, marker = look[level]
+        ax.plot([], [], ls="", ms=3, mew=0, alpha=0.75, label=str(name), color=colour, marker=marker)
         said = dict(fontsize=7, ha="center", va="bottom", path_effects=halo, transform=above)
         ax.text(0, 0, str(name) if names else "", color=colour, **said)
     ax.set(xticks=[], yticks=[], xlim=_margin(table.x), ylim=_margin(table.y))
     ax.spines[:].set_visible(False)
     return move_points(table, ax, by=by)
+
+
+def mark_points(table: pd.DataFrame, ax: Axes) -> Axes:
+    """The axis of `map_points` with a ring around each row, the first one's larger; earlier rings move there."""
+    sizes, widths = ([big] + [small] * (len(table) - 1) for big, small in ((110, 34), (1.8, 0.9)))
+    if not ax.collections:
+        ax.scatter([], [], facecolors="none", edgecolors="#111111", zorder=4)
+    rings = ax.collections[0]
+    rings.set_offsets(table[["x", "y"]].to_numpy())
+    rings.set(sizes=sizes, linewidths=widths)
+    return ax
 
 
 def move_points(table: pd.DataFrame, ax: Axes, *, by: str = "family") -> Axes:

@@ -29,6 +29,21 @@ NOTEBOOKS = {  # what each runs with; "made-up points" is no notebook of the wor
         languages=["A1", "A2", "B1", "C1"], toward=["A1"], ks=[2, 5], sentences=20, samples=5, strengths=[0.0, 1.0, 2.0]
     ),
 }
+EXPLORER = "06_explore.ipynb"
+EXPLORED = dict(
+    languages=["A1", "A2", "B1", "C1"], ks=[2, 5], size=5, strengths=[0.0, 1.0], sentences=12, samples=3,
+    projection="pca",
+)  # fmt: skip
+CHANGES = {  # knob -> the parts of the surface that a step of it must change
+    "method": ["before", "after", "status", "metrics", "texts"],
+    "toward": ["after", "status", "metrics", "neighbours", "texts"],
+    "size": ["after", "status", "metrics"],
+    "layer": ["before", "after", "status", "metrics", "neighbours"],
+    "colour": ["before", "after", "key"],
+    "language": ["before", "after", "chosen", "neighbours"],
+    "sentence": ["before", "after", "chosen", "neighbours"],
+    "strength": ["after", "status", "metrics", "neighbours", "texts"],
+}
 MOVES = 24
 FLAGS = """
     --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run --disable-background-networking
@@ -141,7 +156,8 @@ def _book(notebook: str, house: Path, home: Path) -> nbformat.NotebookNode:
     pretrain.ensure("mini", made=quick, folder=home / "data" / "cache" / "models" / "mini")
     book = nbformat.read(house / "notebooks" / notebook, as_version=4)
     tagged = next(cell for cell in book.cells if "parameters" in cell.metadata.get("tags", []))
-    tagged.source += "".join(f"\n{name} = {value!r}" for name, value in NOTEBOOKS[notebook].items())
+    given = EXPLORED if notebook == EXPLORER else NOTEBOOKS[notebook]
+    tagged.source += "".join(f"\n{name} = {value!r}" for name, value in given.items())
     return book
 
 
@@ -186,9 +202,9 @@ def errors(page) -> list[str]:
     return page.evaluate(f"() => {ERRORS}") + page.wrong
 
 
-def moves(page, n: int) -> list[float]:
+def moves(page, n: int, slider: str = "") -> list[float]:
     """Milliseconds of n moves by arrow key, each from the key to the changed picture of the right panel."""
-    handle, field = page.locator(".noUi-handle").first, page.locator(".widget-text input[type=number]").first
+    handle, field = page.locator(f"{slider} .noUi-handle").first, page.locator(".widget-text input[type=number]").first
     handle.scroll_into_view_if_needed()
     handle.focus()
     page.evaluate(WATCH)
@@ -220,6 +236,42 @@ def test_the_slider_moves_the_right_picture_alone(notebook, page, lab, record_pr
     record_property("slider_median_ms", round(median(taken), 1))
     with capsys.disabled():
         print(f"\n{notebook}: {len(taken)} moves, median {median(taken):.0f} ms, slowest {max(taken):.0f} ms")
+    assert errors(page) == []
+
+
+def shown(page) -> dict[str, str]:
+    """What each part of the surface shows: the address of an image, the text of all else."""
+    parts = sorted({part for changed in CHANGES.values() for part in changed})
+    read = "([part]) => { const at = document.querySelector(`.isogloss-${part}`); return at.src ?? at.innerHTML; }"
+    return {part: page.evaluate(read, [part]) for part in parts}
+
+
+def turned(page, knob: str, seconds: float = 60) -> set[str]:
+    """The parts of the surface that have changed once a step of the knob, by arrow key, has changed what it must."""
+    before, handle = shown(page), page.locator(f".isogloss-{knob} .noUi-handle")
+    handle.scroll_into_view_if_needed()
+    handle.focus()
+    page.keyboard.press("ArrowRight" if handle.get_attribute("aria-valuenow").startswith("0") else "ArrowLeft")
+    until, changed = time.monotonic() + seconds, set()
+    while time.monotonic() < until and not changed >= set(CHANGES[knob]):
+        page.wait_for_timeout(100)
+        changed = {part for part, now in shown(page).items() if now != before[part]}
+    assert page.evaluate("() => document.activeElement.classList.contains('noUi-handle')"), "the focus was taken away"
+    return changed
+
+
+def test_every_control_of_the_explorer_does_what_it_says(page, lab, record_property, capsys):
+    run_all(page, lab(EXPLORER), seconds=600)
+    for knob, parts in CHANGES.items():
+        changed = turned(page, knob)
+        assert changed >= set(parts), f"{knob} left {set(parts) - changed} as they were"
+    page.locator(".isogloss-strength input[type=number]").fill("0")
+    page.keyboard.press("Enter")
+    taken = moves(page, 20, ".isogloss-strength")
+    record_property("explorer_median_ms", round(median(taken), 1))
+    with capsys.disabled():
+        print(f"\n{EXPLORER}: {len(taken)} moves, median {median(taken):.0f} ms, slowest {max(taken):.0f} ms")
+    assert page.locator(".isogloss-status [role=alert]").count() == 0
     assert errors(page) == []
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pooch
 import pytest
 
-from helpers import corpora, registry
+from helpers import corpora, registry, typology, world
 
 COLUMNS = ["language", "sentence", "text", "topic"]
 WORDS = ["language", "sentence", "token", "form", "upos", "head", "deprel"]
@@ -451,3 +451,24 @@ def test_real_files_pass_the_shipped_checksums(real, server, tmp_path):
         for name, languages in wanted.items()
     ]
     assert counts == [3, 1, 2]
+
+
+def test_annotated_sentences_of_the_world_have_the_family_script_and_gloss_of_its_key():
+    table = corpora.load("world", ["B2", "A1"], split="dev").iloc[::7].reset_index(drop=True)
+    found, grown = corpora.annotated("world", table, "dev"), world.build("default")
+    pd.testing.assert_frame_equal(found[COLUMNS], table)
+    key = {row.language: row for row in grown.languages.itertuples()}
+    for row in found.itertuples():
+        assert (row.family, row.script) == (key[row.language].family, key[row.language].script)
+        assert row.gloss == grown.meanings("dev")[row.sentence].gloss
+
+
+def test_annotated_sentences_of_a_corpus_are_glossed_in_english_where_it_has_english(folder, monkeypatch):
+    for language, text in {"eng_Latn": "yes", "deu_Latn": "ja", "rus_Cyrl": "да"}.items():
+        sib(folder, language, [f"1\ttravel\t{text}", f"2\thealth\t{text} {text}"])
+    found = corpora.annotated("sib200", corpora.load("sib200", ["eng_Latn", "deu_Latn", "rus_Cyrl"]))
+    assert found.gloss.tolist() == ["yes", "yes yes"] * 3 and found.script.tolist() == ["Latn"] * 4 + ["Cyrl"] * 2
+    without = corpora.annotated("sib200", corpora.load("sib200", ["deu_Latn", "rus_Cyrl"]))
+    assert without.gloss.tolist() == [""] * 4
+    monkeypatch.setattr(typology, "languages", lambda ids: (_ for _ in ()).throw(LookupError("no urielplus")))
+    assert corpora.annotated("sib200", corpora.load("sib200", ["deu_Latn"])).family.tolist() == ["", ""]

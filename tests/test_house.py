@@ -1,14 +1,20 @@
 """The house rules: floors, notebooks, dependencies in step, and a README whose commands exist."""
 
 import ast
+import itertools
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
 from statistics import median
 
 import pytest
+import typer
 import yaml
+
+from helpers import __main__ as command_line
+from helpers import parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
@@ -27,15 +33,19 @@ FLOORS = [
     {"methods", "profiles", "transfer", "predictors"},
     # what a notebook shows, and how it is run
     {"steering", "twins", "plots", "run", "doctor"},
-    # what stands side by side, what a person turns, what a cluster repeats, and what is kept of it
-    {"comparison", "widgets", "workbook", "sweep", "summaries", "report"},
+    # what stands side by side, what a person asks and turns, what a cluster repeats, and what is kept of it
+    {"comparison", "explorer", "widgets", "workbook", "sweep", "summaries", "report"},
     # what is said of it
     {"readings"},
+    # all of it under one hand
+    {"surface"},
     {"__main__"},
 ]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 MODULES = sorted((ROOT / "helpers").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PLAIN = [*ROOT.glob("*.md"), *PAGES[1:], ROOT / "Makefile", ROOT / "CITATION.cff", *ROOT.glob("binder/*")]
 COMMON = dict(
     model="mini", revision="", corpus="world", languages=[], seed=0, dtype="auto", device="auto", interactive=True
 )
@@ -158,19 +168,64 @@ def test_constraints_pin_what_the_project_asks_for_without_local_labels():
     assert "torch==2.13.0" in lines and not any("+" in line for line in lines)
 
 
-def test_the_readme_gives_commands_that_exist():
-    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+def test_the_readme_names_the_commands_to_begin_with():
+    readme = (ROOT / "README.md").read_text()
     assert "make workbook" in readme and "make test" in readme
     assert "make test" in (ROOT / ".ci" / "run").read_text()
-    for target in set(re.findall(r"make ([a-z]+)", readme)):
-        assert re.search(rf"^{target}:", makefile, re.M), f"make {target} is in the README but not in the Makefile"
-    for command in set(re.findall(r"python -m helpers ([a-z]+)", readme)):
-        assert f"def {command}" in (ROOT / "helpers" / "__main__.py").read_text()
-    for path in re.findall(r"\]\((?!http)([^)#]+)\)", readme) + re.findall(r'src="(?!http)([^"]+)"', readme):
-        assert (ROOT / path).exists(), f"the README points to {path}, which is not there"
+    assert all(page.name in readme for page in PAGES[1:]), "a page of docs that the README does not point to"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_a_page_gives_commands_that_exist(page):
+    text, makefile = page.read_text(), (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"(?:`|^)make ([a-z]+)", text, re.M)):
+        assert re.search(rf"^{target}:", makefile, re.M), f"make {target} is in {page.name} but not in the Makefile"
+    declared = parameters.inspect(ROOT / "notebooks" / "02_steering_embeddings.ipynb")
+    for line in re.findall(r"python -m helpers [^\n`]+", text):
+        _check_command(line.split()[3:], page.name, declared)
+    for path in re.findall(r"\]\((?!http)([^)#]+)\)", text) + re.findall(r'src="(?!http)([^"]+)"', text):
+        assert (page.parent / path).exists(), f"{page.name} points to {path}, which is not there"
+
+
+def _check_command(words: list[str], page: str, declared: dict) -> None:
+    """The command, its notebook, its options and its parameters are there."""
+    group = typer.main.get_command(command_line.app)
+    assert words[0] in group.commands, f"{page} has `python -m helpers {words[0]}`, which is no command"
+    there = {name for option in group.commands[words[0]].params for name in option.opts}
+    used = list(itertools.takewhile(lambda word: word != "#", words[1:]))
+    assert {word for word in used if word.startswith("-")} <= there, f"{page} has options that {words[0]} does not take"
+    for before, word in zip(words, used):
+        if before == "run" and re.match(r"\d\d_", word):
+            declared = parameters.inspect(ROOT / "notebooks" / f"{word}.ipynb")
+        if before == "-p":
+            name = word.partition("=")[0]
+            assert name == "NAME" or name in declared, f"{page}: {words[1]} has no parameter {name}"
 
 
 def test_no_file_names_a_place_outside_the_project():
-    for path in [*MODULES, *NOTEBOOKS, *ROOT.glob("*.md"), *ROOT.glob("tests/**/*.py"), ROOT / "Makefile"]:
+    for path in [*MODULES, *NOTEBOOKS, *PLAIN, *ROOT.glob("tests/**/*.py")]:
         for place in ("/wo" + "rk/", "/ro" + "ot/", "/ho" + "me/"):
             assert place not in path.read_text(), f"{path.name} names {place}"
+
+
+def test_the_citation_can_be_read():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors", "license", "version", "references"} <= set(cited)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+    for entry in [cited, *cited["references"]]:
+        assert entry["type"] and entry["title"] and entry["authors"]
+        assert all("name" in author or {"family-names", "given-names"} <= set(author) for author in entry["authors"])
+    studies = [entry for entry in cited["references"] if entry["type"] == "conference-paper"]
+    assert len(studies) == 3 and all(entry["doi"].startswith("10.18653/v1/2025.") for entry in studies)
+
+
+def test_binder_builds_what_the_project_asks_for():
+    listed = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())["dependencies"]
+    build, script = ROOT / "binder" / "postBuild", (ROOT / "binder" / "postBuild").read_text()
+    assert "python=3.11" in listed and os.access(build, os.X_OK) and script.startswith("#!/bin/bash")
+    torch = next(line for line in (ROOT / "constraints.txt").read_text().split() if line.startswith("torch=="))
+    assert f"/whl/cpu {torch}" in script and "--constraint constraints.txt --editable ." in script
+    for notebook in re.findall(r"notebooks/\w+\.ipynb", script):
+        assert (ROOT / notebook).exists()
+    _check_command(re.search(r"python -m helpers (.+)", script)[1].split(), "postBuild", {})

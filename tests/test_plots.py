@@ -108,3 +108,19 @@ def test_estimates_have_a_mark_an_interval_and_a_number_each():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
     assert {text.get_text() for text in ax.texts} == {"+0.50", "-0.25", "0", "+0.10"}
     assert len(ax.collections) == 2
+
+
+def test_looks_are_all_different_and_keep_their_order():
+    found = plots.looks([f"g{i}" for i in range(64)] + ["g3"])
+    assert len(set(found.values())) == 64 and list(found)[:2] == ["g0", "g1"]
+    assert list(found.values())[:8] == list(zip(plots.COLOURS, plots.MARKERS))
+
+
+def test_rings_stand_around_their_rows_and_move(ax):
+    table = pd.DataFrame({"language": list("abc"), "x": [0.0, 1, 2], "y": [3.0, 4, 5]})
+    plots.map_points(table, ax, by="language")
+    for rows in (table, table[1:].assign(x=7.0)):
+        plots.mark_points(rows, ax)
+        (rings,) = ax.collections
+        np.testing.assert_array_equal(rings.get_offsets(), rows[["x", "y"]])
+        assert len(rings.get_sizes()) == len(rows) and rings.get_sizes()[0] > rings.get_sizes()[1:].max()
