@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness as trust
@@ -115,13 +116,17 @@ def _umap(states: np.ndarray, flat: np.ndarray, *, neighbours: int, spread: floa
 
     noise = np.random.default_rng(seed).normal(scale=1e-4, size=flat.shape)  # equal rows must part
     begin = (10 * flat / max(np.abs(flat).max(), 1e-12) + noise).astype(np.float32)
-    graph, chance = _graph(states / length, neighbours, seed), np.random.RandomState(seed)
+    threads, chance = torch.get_num_threads(), np.random.RandomState(seed)
     shape = dict(zip(("a", "b"), umap_.find_ab_params(1.0, spread)))
     steps = dict(n_components=2, initial_alpha=1.0, gamma=1.0, negative_sample_rate=5, n_epochs=epochs, init=begin)
     plain = dict(metric="cosine", metric_kwds={}, densmap=False, densmap_kwds={}, output_dens=False)
-    return umap_.simplicial_set_embedding(
-        states.reshape(len(flat), -1), graph, random_state=chance, parallel=False, **shape, **steps, **plain
-    )[0]
+    try:
+        graph = _graph(states / length, neighbours, seed)
+        return umap_.simplicial_set_embedding(
+            states.reshape(len(flat), -1), graph, random_state=chance, parallel=False, **shape, **steps, **plain
+        )[0]
+    finally:
+        torch.set_num_threads(threads)  # numba has set those of torch as well, to all cores
 
 
 def _graph(states: np.ndarray, neighbours: int, seed: int) -> sparse.coo_matrix:

@@ -197,7 +197,7 @@ class _Surface:
         measured, price = self.explorer.measured(*asked), self.explorer.price(*asked)
         rows = pd.concat([part for part in (measured, price) if len(part)])
         cells = [(row.metric, f"{row.before:.3g}", f"{row.after:.3g}", _interval(row)) for row in rows.itertuples()]
-        table = _table(("", "before", "after", "change [95 %]"), cells)
+        table = _table(("", "before", "after", "change\n[95\u00a0%]"), cells)
         mute = "" if self.explorer.writes else "An encoder reads but cannot write: no perplexity and no sample."
         head = f"<b>{escape(self.explorer.title(asked[0]))}, strength {asked[1]:.2f}</b>"
         self.metrics.value = f"{head}{table}{_paragraph(mute)}"
@@ -206,11 +206,11 @@ class _Surface:
         asked = self.setting, self.slider.value, self.language.value, self.chosen.value
         near, found = self.explorer.neighbours(*asked, k=_NEAR), self.explorer.found(*asked)
         own = self.explorer.table.query("language == @asked[2] and sentence == @asked[3]").iloc[0]
-        counts = readings.translated(found).replace("**", "")
+        counts = readings.translated(found).replace("**", "").replace("translation", "translation (✓)", 1)
         self.about.value = _paragraph(f"{own['language']}: {own['text']}. {counts}")
         sides = [[_described(row) for row in part.itertuples()] for _, part in near.groupby("when", sort=False)]
         rows = [(str(rank), *both) for rank, both in enumerate(zip(*sides), 1)]
-        self.near.value = _table(("✓ translation", "before", f"after, strength {asked[1]:.2f}"), rows)
+        self.near.value = _table(("nearest", "before", f"after, strength {asked[1]:.2f}"), rows)
 
     def _write(self) -> None:
         asked = self.setting, self.slider.value
@@ -225,7 +225,7 @@ def _paragraph(text: str, role: str = "status") -> str:
 
 
 def _interval(row: object) -> str:
-    return f"{row.change:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" if row.low == row.low else f"{row.change:+.2f}"
+    return f"{row.change:+.2f}" + (f"\n[{row.low:+.2f},\u00a0{row.high:+.2f}]" if row.low == row.low else "")
 
 
 def _described(row: object) -> str:
@@ -241,7 +241,7 @@ def _short(text: str) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A plain HTML table, all text escaped."""
-    cell = "style='text-align:left;padding:1px 14px 1px 0;line-height:1.45;vertical-align:top'"
+    cell = "style='text-align:left;padding:1px 14px 1px 0;line-height:1.45;vertical-align:top;white-space:pre-line'"
     lines = [f"<tr>{''.join(f'<th scope=col {cell}>{escape(name)}</th>' for name in head)}</tr>"]
     lines += [f"<tr>{''.join(f'<td {cell}>{escape(text)}</td>' for text in row)}</tr>" for row in rows]
     return f"<table style='border-collapse:collapse'>{''.join(lines)}</table>"

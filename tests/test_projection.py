@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
@@ -131,3 +132,14 @@ def test_strengths_outside_and_rows_that_differ_are_refused(umap_map):
             projection.interpolated(umap_map, strength)
     with pytest.raises(ValueError, match="36 rows at 0 are not the 35 at 0.5"):
         projection.interpolated(umap_map.drop(40), 0.2)
+
+
+def test_a_map_leaves_the_threads_of_torch_as_they_were():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        rows = np.random.default_rng(0).normal(size=(40, 8))
+        projection.maps({0.0: rows, 1.0: rows + 1}, pd.DataFrame({"row": range(40)}), epochs=5)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
