@@ -1,5 +1,6 @@
 """The kernel of a headless run: this very interpreter, over sockets of its own, ended for certain by Ctrl-C."""
 
+import logging
 import os
 import signal
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
+from nbclient.exceptions import DeadKernelError
 
 _SOCKET_ROOM = 60  # characters; a Unix socket's path holds about 104
 
@@ -65,6 +67,7 @@ def interruptible(kernel: type[Kernel]) -> Iterator[None]:
 
     def stop(*_: object) -> None:
         asked.append(True)
+        logging.getLogger("asyncio").addFilter(_unexpected)
         for process in kernel.started:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGTERM)
@@ -81,6 +84,11 @@ def interruptible(kernel: type[Kernel]) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if asked:
         raise KeyboardInterrupt
+
+
+def _unexpected(record: logging.LogRecord) -> bool:
+    """False for the death of a kernel that was told to stop, which the event loop reports when nobody awaits it."""
+    return not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
 
 
 def short() -> str | None:
