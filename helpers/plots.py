@@ -357,6 +357,50 @@ def estimates(table: pd.DataFrame, ax: Axes, *, y: str, x: str, by: str = "", re
     return ax
 
 
+def forest(table: pd.DataFrame, ax: Axes, *, y: str, x: str, p: str, reference: float = 0.0) -> Axes:
+    """A mark in the row of each y with two intervals: thick from low to high, thin from low_family to high_family.
+
+    Rows with p at 5 % or over are hollow and grey; the number stands at the right. Rows in order of appearance.
+    """
+    for place, row in zip(-np.arange(len(table)), table.to_dict("records")):
+        sure = row[p] < 0.05
+        colour = COLOURS[0] if sure else GREY
+        ax.hlines(place, row["low_family"], row["high_family"], color=colour, lw=0.8)
+        ax.hlines(place, row["low"], row["high"], color=colour, lw=2.4)
+        ax.plot(row[x], place, ls="", marker="o", ms=5, mec=colour, mfc=colour if sure else "white", mew=1.2)
+        ax.annotate(f"{row[x]:+.2f}", (1, place), (3, 0), ax.get_yaxis_transform(), "offset points", va="center",
+                    fontsize=7.5, color=colour if sure else "#777777")  # fmt: skip
+    ax.axvline(reference, ls=":", color="#444444", lw=1)
+    ax.set_yticks(-np.arange(len(table)), table[y])
+    ax.set(xlabel=x, ylim=(-len(table) + 0.4, 0.6))
+    return ax
+
+
+def ranks(
+    table: pd.DataFrame, ax: Axes, *, left: str, right: str, name: str, sure: tuple[str, str], ends: tuple[str, str]
+) -> Axes:
+    """A line for each name from its rank at the left to that at the right, 1 on top; lines that cross disagree.
+
+    `sure` names two columns of truth: where one is False, that end is hollow. `ends` are the titles of the two sides.
+    """
+    shade = colours(sorted(table[name].unique()))
+    taken: dict[tuple[int, float], int] = {}  # names at one place lie above each other
+    for row in table.to_dict("records"):
+        colour = shade[row[name]]
+        ax.plot([0, 1], [row[left], row[right]], color=colour, lw=1.8, zorder=1)
+        for at, (side, known) in enumerate(zip((left, right), sure)):
+            ax.plot(at, row[side], marker="o", ms=6.5, mec=colour, mew=1.6, mfc=colour if row[known] else "white")
+        level = taken.setdefault((1, row[right]), 0)
+        taken[1, row[right]] += 1
+        ax.text(1.1, row[right] + 0.25 * level, row[name], color=colour, va="center", fontsize=8)
+    ax.set_xticks([0, 1], ends, fontsize=7.5)
+    ax.set(xlim=(-0.2, 1.9), ylim=(table[[left, right]].to_numpy().max() + 0.4, 0.6), yticks=[])
+    ax.set_yticks(range(1, int(table[[left, right]].to_numpy().max()) + 1))
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
 def tested(table: pd.DataFrame, ax: Axes, *, rows: str, columns: str, value: str, p: str, level: float = 0.05) -> Axes:
     """A matrix of correlations, purple below and orange above 0; those with p at `level` or over are grey."""
     limits = (-1, 1)
