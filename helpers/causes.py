@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from helpers import association, pretrain, ranking, stats, trainings, world
+from helpers import pretrain, ranking, stats, trainings, world
 from helpers.twins import MEASURES
 
 ITSELF = {"shared": 1.0, "auroc": 0.5, "form": 0.5, "meaning": 1.0, "retrieval": 1.0, "gain": 0.0}
 """What a language has when it meets itself, by definition; transfer has to be measured."""
+TITLES = {"shared": "experts shared", "auroc": "AUROC of experts", "form": "form ABX", "meaning": "meaning ABX"} | {
+    "retrieval": "retrieval", "gain": "steering gain", "topics": "topic transfer", "pos": "POS transfer",
+}  # fmt: skip
 
 
 def tables(measured: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -56,15 +59,14 @@ def summary(effects: pd.DataFrame, *, draws: int = 1000, seed: int = 0) -> pd.Da
     """table[outcome, kin, change, dose, effect, low, high, n]: means over trainings and originals, n of each pair.
 
     effects[trained, original, ...]: the interval resamples trainings and originals, each whole, since originals share a
-    training and trainings share the twins. With three of each it is narrow rather than wide.
+    training and trainings share the twins. With three of each it is narrow rather than wide; with one training it
+    speaks of that one.
     """
     rows = []
     for key, part in effects.groupby(["outcome", "kin", "change", "dose"], sort=False):
         cells = part.pivot_table(index="trained", columns="original", values="effect").to_numpy()
-        ends = (np.nan, np.nan)
-        if min(cells.shape) > 1:
-            across, down = (stats.weights(size, draws, seed + i) for i, size in enumerate(cells.shape))
-            ends = stats.interval(0, np.einsum("dt,to,do->d", across, cells, down) / cells.size)[1:]
+        across, down = (_drawn(size, draws, seed + i) for i, size in enumerate(cells.shape))
+        ends = stats.interval(0, np.einsum("dt,to,do->d", across, cells, down) / cells.size)[1:]
         rows.append((*key, cells.mean(), *ends, cells.size))
     return pd.DataFrame(rows, columns=["outcome", "kin", "change", "dose", "effect", "low", "high", "n"])
 
@@ -96,24 +98,37 @@ def natural_similarity(languages: Sequence[str]) -> pd.DataFrame:
     return exact[kept & (exact["source"] != exact["target"])].reset_index(drop=True)
 
 
-def beside(causes: pd.DataFrame, told: pd.DataFrame, kin: str = "sibling") -> pd.DataFrame:
-    """table[outcome, change, effect, low, high, r, ..., cause_rank, correlation_rank, verdict] at the full dose.
+def beside(causes: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
+    """table[outcome, change, kin, effect, low, high, n, r, ..., cause_rank, r_rank, cause_sure, r_sure, verdict].
 
-    Ranks run from 1, the largest in size, within an outcome. The verdict compares what correlation claims (Holm under
-    5 %; its sign says what more similarity goes with) with what the intervention shows (interval off 0; it takes
-    similarity away, so the opposite sign agrees).
+    At the full dose, for each kin. Ranks run from 1, the largest in size, within an outcome. The verdict compares what
+    correlation claims (Holm under 5 %; its sign says what more similarity goes with) with what the intervention shows
+    (interval off 0; it takes similarity away, so the opposite sign agrees).
     """
-    table = causes[(causes["kin"] == kin) & (causes["dose"] == causes["dose"].max())].drop(columns=["kin", "dose"])
-    table = table.merge(told, on=["outcome", "change"], how="left")
-    for name, column in {"cause_rank": "effect", "correlation_rank": "r", "regression_rank": "partial_r"}.items():
-        table[name] = table.groupby("outcome")[column].transform(lambda x: x.abs().rank(ascending=False))
+    full = causes[causes["dose"] == causes["dose"].max()].drop(columns="dose")
+    table = full.merge(told, on=["outcome", "change"], how="left")
+    for name, column in {"cause_rank": "effect", "r_rank": "r", "partial_rank": "partial_r"}.items():
+        sizes = table[column].abs().groupby([table["outcome"], table["kin"]])
+        table[name] = sizes.rank(ascending=False)
     way = np.array([stats.verdict(low, high) for low, high in zip(table["low"], table["high"])])
     cause = np.where(way == "below", 1, np.where(way == "above", -1, 0))
-    claim = np.where(table["holm"] < 0.05, np.sign(table["r"]), 0).astype(int)
+    claim = np.where(table["holm"] < 0.05, np.sign(table["r"].fillna(0)), 0).astype(int)
     table["cause_sure"], table["r_sure"] = cause != 0, claim != 0
     words = np.where(cause == 0, "misleads: no effect found", np.where(claim == 0, "missed", "opposed"))
     words = np.where(cause == claim, np.where(cause == 0, "agree: none found", "agree: it matters"), words)
     return table.assign(verdict=words)
+
+
+def ranking_table(table: pd.DataFrame) -> pd.DataFrame:
+    """table[outcome, change, by, rank, sure] from `beside`: by correlation, and by twins with sibling and original."""
+    sides = {"correlation": ("sibling", "r"), "twin and\nsibling": ("sibling", "cause")}
+    sides |= {"twin and\noriginal": ("itself", "cause")}
+    parts = []
+    for by, (kin, what) in sides.items():
+        rows = table[table["kin"] == kin]
+        keys = rows[["outcome", "change"]].assign(by=by)
+        parts.append(keys.assign(rank=rows[f"{what}_rank"], sure=rows[f"{what}_sure"]))
+    return pd.concat(parts, ignore_index=True)
 
 
 def with_start(summary: pd.DataFrame) -> pd.DataFrame:
@@ -123,15 +138,25 @@ def with_start(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([start, summary], ignore_index=True)
 
 
-def agreement(table: pd.DataFrame, *, column: str = "r") -> pd.DataFrame:
-    """table[outcome, rho, first]: Spearman's correlation of the sizes of effects and of `column`, over the changes.
+def agreement(table: pd.DataFrame) -> pd.DataFrame:
+    """table[kin, outcome, rho, cause, claim]: how alike interventions and correlations rank the changes.
 
-    `first` says whether both put the same change first. With four changes rho takes few values: no test is made of one.
+    rho is Spearman's correlation of the sizes of effect and r over the changes, for which no test is made: they are
+    four. cause is the change with the largest effect off 0, claim the one with the largest r that is significant,
+    empty where there is none.
     """
     rows = []
-    for outcome, part in table.groupby("outcome", sort=False):
-        sizes = part[["effect", column]].abs()
-        terms = association.products(*(sizes[[name]].rank().to_numpy().T for name in sizes), "pooled")
-        same = sizes["effect"].idxmax() == sizes[column].idxmax()
-        rows.append((outcome, float(association.correlation(terms.sum((1, 2)))), bool(same)))
-    return pd.DataFrame(rows, columns=["outcome", "rho", "first"])
+    for (kin, outcome), part in table.groupby(["kin", "outcome"], sort=False):
+        sizes = part.set_index("change")[["effect", "r"]].abs()
+        ranked = sizes.rank()
+        first = [
+            sizes.loc[part["change"][part[sure]], column].idxmax() if part[sure].any() else ""
+            for sure, column in (("cause_sure", "effect"), ("r_sure", "r"))
+        ]
+        rows.append((kin, outcome, float(ranked["effect"].corr(ranked["r"])), *first))
+    return pd.DataFrame(rows, columns=["kin", "outcome", "rho", "cause", "claim"])
+
+
+def _drawn(size: int, draws: int, seed: int) -> np.ndarray:
+    """Weights [draw, item] of resampled items; one item is always drawn once."""
+    return stats.weights(size, draws, seed) if size > 1 else np.ones((draws, 1), int)

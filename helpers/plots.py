@@ -376,26 +376,31 @@ def forest(table: pd.DataFrame, ax: Axes, *, y: str, x: str, p: str, reference: 
     return ax
 
 
-def ranks(
-    table: pd.DataFrame, ax: Axes, *, left: str, right: str, name: str, sure: tuple[str, str], ends: tuple[str, str]
-) -> Axes:
-    """A line for each name from its rank at the left to that at the right, 1 on top; lines that cross disagree.
+def ranks(table: pd.DataFrame, ax: Axes, *, x: str, y: str, name: str, sure: str) -> Axes:
+    """A line for each name over the columns of x, at its rank y in each, 1 on top; lines that cross disagree.
 
-    `sure` names two columns of truth: where one is False, that end is hollow. `ends` are the titles of the two sides.
+    Where `sure` is False the mark is hollow. Names stand at the right end, one above the other where ranks are tied.
     """
-    shade = colours(sorted(table[name].unique()))
-    taken: dict[tuple[int, float], int] = {}  # names at one place lie above each other
-    for row in table.to_dict("records"):
-        colour = shade[row[name]]
-        ax.plot([0, 1], [row[left], row[right]], color=colour, lw=1.8, zorder=1)
-        for at, (side, known) in enumerate(zip((left, right), sure)):
-            ax.plot(at, row[side], marker="o", ms=6.5, mec=colour, mew=1.6, mfc=colour if row[known] else "white")
-        level = taken.setdefault((1, row[right]), 0)
-        taken[1, row[right]] += 1
-        ax.text(1.1, row[right] + 0.25 * level, row[name], color=colour, va="center", fontsize=8)
-    ax.set_xticks([0, 1], ends, fontsize=7.5)
-    ax.set(xlim=(-0.2, 1.9), ylim=(table[[left, right]].to_numpy().max() + 0.4, 0.6), yticks=[])
-    ax.set_yticks(range(1, int(table[[left, right]].to_numpy().max()) + 1))
+    columns, shade = list(dict.fromkeys(table[x])), colours(table[name])
+    for label, part in table.groupby(name, sort=False):
+        at = part[x].map(columns.index)
+        ax.plot(at, part[y], color=shade[label], lw=1.8, zorder=1)
+        for place, rank, known in zip(at, part[y], part[sure]):
+            ax.plot(place, rank, marker="o", ms=6.5, mec=shade[label], mew=1.6, mfc=shade[label] if known else "white")
+    ends = table[table[x] == columns[-1]].sort_values([y, name])
+    for i, (label, rank) in enumerate(zip(ends[name], ends[y])):
+        ax.text(
+            len(columns) - 0.8,
+            i + 1 if ends[y].duplicated().any() else rank,
+            label,
+            color=shade[label],
+            va="center",
+            fontsize=8,
+        )
+    most = int(np.ceil(table[y].max()))
+    ax.set_xticks(range(len(columns)), columns, fontsize=7)
+    ax.set_yticks(range(1, most + 1))
+    ax.set(xlim=(-0.3, len(columns) + 0.35), ylim=(most + 0.4, 0.6))
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax

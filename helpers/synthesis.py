@@ -194,6 +194,20 @@ def gains(before: np.ndarray, cubes: Mapping[str, Mapping[str, np.ndarray]], lan
     return pd.concat(rows, ignore_index=True)
 
 
+def contrasts(gained: pd.DataFrame, families: Mapping[str, str], *, seed: int = 0) -> pd.DataFrame:
+    """`pair_means` of two differences of gains, by `contrast`: experts less random units, and source less another.
+
+    The first is of pairs steered to their source; the second, of experts, says whether it matters who is steered to.
+    """
+    wide = gained.pivot_table(index=["source", "target"], columns=["units", "toward"], values="value", sort=False)
+    units = list(gained["units"].unique())
+    found = {f"{units[0]} less {units[1]}": wide[units[0], "source"] - wide[units[1], "source"]}
+    if (units[0], "another") in wide:
+        found["steered to the source less to another"] = wide[units[0], "source"] - wide[units[0], "another"]
+    rows = [each.rename("value").reset_index().assign(contrast=name) for name, each in found.items()]
+    return pair_means(pd.concat(rows, ignore_index=True), ["contrast"], families, seed=seed)
+
+
 def thirds(table: pd.DataFrame, by: pd.DataFrame, names: Sequence[str] = ("low", "middle", "high")) -> pd.Series:
     """For each row of table[source, target, ...] the third that its pair falls in by by[source, target, value]."""
     value = by.set_index(["source", "target"])["value"].rank(method="first", pct=True)
