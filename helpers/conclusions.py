@@ -25,21 +25,19 @@ def planted(found: pd.DataFrame, expected: Mapping[tuple[str, str], float]) -> s
 def answered(found: pd.DataFrame, predictor: str, expected: str) -> str:
     """For which outcomes a predictor tells more than what is given, from `synthesis.answers`.
 
-    `expected` is the side of 0, "above" or "below", that the question asks about; a claim needs Holm's p under 5 % and
-    both intervals, over languages and over families, off 0 on the same side.
+    `expected` is the side of 0, "above" or "below", that the question asks about; a claim has to be `sure`.
     """
     yes, other, none, mute = [], [], [], []
     for row in found[found["predictor"].str.startswith(f"{predictor}@")].itertuples():
-        ways = {verdict(row.low, row.high), verdict(row.low_family, row.high_family)}
         if pd.isna(row.partial_r):
             mute.append(row.outcome)
-        elif row.holm < 0.05 and len(ways) == 1 and ways <= set(_OFF):
+        elif row.sure:
             said = (
                 f"{row.outcome}, partial r **{row.partial_r:+.2f}** [{row.low:+.2f}, {row.high:+.2f}] over languages, "
                 f"[{row.low_family:+.2f}, {row.high_family:+.2f}] over families, Holm p {row.holm:.3f} "
                 f"(raw {row.r:+.2f})"
             )
-            (yes if ways == {expected} else other).append(said)
+            (yes if verdict(row.low, row.high) == expected else other).append(said)
         else:
             none.append(f"{row.outcome} ({row.partial_r:+.2f}; raw {row.r:+.2f})")
     way = {"above": "more of it goes with more", "below": "more of it goes with less"}

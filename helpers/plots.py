@@ -205,6 +205,12 @@ def legend(ax: Axes, shade: dict[str, str], **place: object) -> Axes:
     return ax
 
 
+def key_above(figure, shade: dict[str, str]) -> None:
+    """Nothing comes back; a plain key of colours in one line above all panels of the figure."""
+    handles = [Patch(color=colour, label=name) for name, colour in shade.items()]
+    figure.legend(handles=handles, fontsize=8, ncols=len(handles), loc="outside upper left")
+
+
 def caption(text: str, width: int = 110) -> str:
     """The text folded at `width` characters, for a line under a figure."""
     return textwrap.fill(" ".join(text.split()), width)
@@ -357,19 +363,18 @@ def estimates(table: pd.DataFrame, ax: Axes, *, y: str, x: str, by: str = "", re
     return ax
 
 
-def forest(table: pd.DataFrame, ax: Axes, *, y: str, x: str, p: str, reference: float = 0.0) -> Axes:
+def forest(table: pd.DataFrame, ax: Axes, *, y: str, x: str, sure: str, reference: float = 0.0) -> Axes:
     """A mark in the row of each y with two intervals: thick from low to high, thin from low_family to high_family.
 
-    Rows with p at 5 % or over are hollow and grey; the number stands at the right. Rows in order of appearance.
+    Where `sure` is False the mark is hollow and all is grey; the number stands at the right. Rows as they come.
     """
     for place, row in zip(-np.arange(len(table)), table.to_dict("records")):
-        sure = row[p] < 0.05
-        colour = COLOURS[0] if sure else GREY
+        colour = COLOURS[0] if row[sure] else GREY
         ax.hlines(place, row["low_family"], row["high_family"], color=colour, lw=0.8)
         ax.hlines(place, row["low"], row["high"], color=colour, lw=2.4)
-        ax.plot(row[x], place, ls="", marker="o", ms=5, mec=colour, mfc=colour if sure else "white", mew=1.2)
+        ax.plot(row[x], place, ls="", marker="o", ms=5, mec=colour, mfc=colour if row[sure] else "white", mew=1.2)
         ax.annotate(f"{row[x]:+.2f}", (1, place), (3, 0), ax.get_yaxis_transform(), "offset points", va="center",
-                    fontsize=7.5, color=colour if sure else "#777777")  # fmt: skip
+                    fontsize=7.5, color=colour if row[sure] else "#777777")  # fmt: skip
     ax.axvline(reference, ls=":", color="#444444", lw=1)
     ax.set_yticks(-np.arange(len(table)), table[y])
     ax.set(xlabel=x, ylim=(-len(table) + 0.4, 0.6))

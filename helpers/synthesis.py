@@ -81,12 +81,13 @@ def answers(
     permutations: int = 1999,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """table[outcome, predictor, given, r, partial_r, low, high, low_family, high_family, p, holm, n], one row each.
+    """table[outcome, predictor, given, r, partial_r, low, high, low_family, high_family, p, holm, sure, n].
 
-    r is the correlation of what source and target effects leave of outcome and predictor, partial_r the same with the
-    quantities of `given` held fixed too (`given` is their number). low and high bound 95 % of resampled languages,
-    low_family and high_family of resampled families; p permutes the languages (`ranking.mrqap`), Holm corrects it over
-    all questions. A given quantity that is unknown for every pair is left out; NaN for a predictor without variation.
+    One row for each question. r is the correlation of what source and target effects leave of outcome and predictor,
+    partial_r the same with the quantities of `given` held fixed too (`given` is their number). low and high bound 95 %
+    of resampled languages, low_family and high_family of resampled families; p permutes the languages
+    (`ranking.mrqap`), Holm corrects it over all questions. sure: Holm's p under 5 %, and both intervals off 0. A given
+    quantity that is unknown for every pair is left out; NaN for a predictor without variation.
     """
     rows = []
     for outcome, predictor, given in questions:
@@ -102,7 +103,9 @@ def answers(
         rows.append((outcome, predictor, len(held), raw, told.partial_r, low, high, *kin, told.p, int(told.n)))
     names = ["outcome", "predictor", "given", "r", "partial_r", "low", "high", "low_family", "high_family", "p", "n"]
     out = pd.DataFrame(rows, columns=names)
-    return out.assign(holm=stats.holm(out["p"]))[[*names[:-1], "holm", "n"]]
+    out["holm"] = stats.holm(out["p"])
+    off = [(out[f"low{kind}"] > 0) | (out[f"high{kind}"] < 0) for kind in ("", "_family")]
+    return out.assign(sure=(out["holm"] < 0.05) & off[0] & off[1])[[*names[:-1], "holm", "sure", "n"]]
 
 
 def pair_means(
