@@ -79,19 +79,19 @@ def test_a_pair_counts_as_often_as_its_languages_were_drawn():
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
     held = []
-    for seed in range(40):
+    for seed in range(30):
         table, families, expected = planted.pairs(languages=12, kin=3, seed=seed)
         row = synthesis.answers(table, ASKED[:1], families, draws=200, permutations=1, seed=seed).iloc[0]
         held.append(row.low <= expected["transfer", "meaning"] <= row.high)
-    assert np.mean(held) >= 0.85
+    assert np.mean(held) >= 0.8
 
 
 def test_an_outcome_of_chance_is_rarely_claimed():
     small = []
-    for seed in range(40):
+    for seed in range(30):
         table, families, _ = planted.pairs(languages=10, kin=2, beyond=0.0, seed=seed)
         small.append(synthesis.answers(table, ASKED[:1], families, draws=5, permutations=39, seed=seed).p[0] <= 0.05)
-    assert np.mean(small) <= 0.175  # two binomial deviations above 5 % and more
+    assert np.mean(small) <= 0.17  # three binomial deviations above 5 %
 
 
 def test_a_predictor_without_variation_is_not_judged():
