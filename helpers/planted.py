@@ -118,3 +118,33 @@ def transfer(*, languages: int = 24, difficulty: float = 1.0, rival: float = 0.7
     pairs = pd.MultiIndex.from_product([names, names], names=["source", "target"]).to_frame(index=False)
     similarity = pd.concat([pairs.assign(measure=name, value=cells.ravel()) for name, cells in values.items()])
     return pairs.assign(score=scores.ravel()), similarity[["measure", "source", "target", "value"]]
+
+
+def pairs(*, languages: int = 24, kin: int = 4, beyond: float = 0.5, noise: float = 0.5, seed: int = 0):
+    """(table[source, target, quantity, value], families, expected): pairs of languages whose causes are known.
+
+    `similarity` is higher within families of `kin` languages, `meaning` and `form` follow it up and down with parts of
+    their own, each N(0, 1). `transfer` is similarity + `beyond` x the own part of meaning + noise; `before` is meaning
+    and noise, `after` is before and noise; all have language effects. `expected` maps (outcome, predictor) to the
+    partial correlation with similarity (for `after` before too) held fixed. Form goes with transfer, and meaning with
+    after, but by nothing that is not held.
+    """
+    rng, place = np.random.default_rng(seed), np.arange(languages)
+    same = (place[:, None] // kin == place // kin).astype(float)
+    alike = same + 0.3 * rng.normal(size=same.shape)
+    meaning, form = alike + rng.normal(size=same.shape), -alike + rng.normal(size=same.shape)
+    before = meaning + noise * rng.normal(size=same.shape)
+    cells = {"similarity": alike, "meaning": meaning, "form": form, "before": before}
+    cells["transfer"] = alike + beyond * (meaning - alike) + noise * rng.normal(size=same.shape)
+    cells["after"] = before + noise * rng.normal(size=same.shape)
+    names = [f"L{i:02d}" for i in place]
+    index = pd.MultiIndex.from_product([names, names], names=["source", "target"]).to_frame(index=False)
+    kinds = []
+    for name, values in cells.items():
+        effects = rng.normal(size=languages)[:, None] + rng.normal(size=languages)
+        kinds.append(index.assign(quantity=name, value=(values + effects).ravel()))
+    table = pd.concat(kinds, ignore_index=True)
+    told = beyond / math.sqrt(beyond**2 + noise**2)
+    expected = {("transfer", "meaning"): told, ("transfer", "form"): 0.0, ("after", "meaning"): 0.0}
+    families = {name: f"F{i // kin}" for i, name in enumerate(names)}
+    return table[table["source"] != table["target"]].reset_index(drop=True), families, expected

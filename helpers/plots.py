@@ -211,6 +211,12 @@ def legend(ax: Axes, shade: dict[str, str], **place: object) -> Axes:
     return ax
 
 
+def key_above(figure, shade: dict[str, str]) -> None:
+    """Nothing comes back; a plain key of colours in one line above all panels of the figure."""
+    handles = [Patch(color=colour, label=name) for name, colour in shade.items()]
+    figure.legend(handles=handles, fontsize=8, ncols=len(handles), loc="outside upper left")
+
+
 def caption(text: str, width: int = 110) -> str:
     """The text folded at `width` characters, for a line under a figure."""
     return textwrap.fill(" ".join(text.split()), width)
@@ -370,6 +376,54 @@ def estimates(table: pd.DataFrame, ax: Axes, *, y: str, x: str, by: str = "", re
     ax.set(xlabel=x, ylim=(-len(names) + 0.4, 0.6))
     if by:
         ax.legend(ncols=len(groups), fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
+    return ax
+
+
+def forest(table: pd.DataFrame, ax: Axes, *, y: str, x: str, sure: str, reference: float = 0.0) -> Axes:
+    """A mark in the row of each y with two intervals: thick from low to high, thin from low_family to high_family.
+
+    Where `sure` is False the mark is hollow and all is grey; the number stands at the right. Rows as they come.
+    """
+    for place, row in zip(-np.arange(len(table)), table.to_dict("records")):
+        colour = COLOURS[0] if row[sure] else GREY
+        ax.hlines(place, row["low_family"], row["high_family"], color=colour, lw=0.8)
+        ax.hlines(place, row["low"], row["high"], color=colour, lw=2.4)
+        ax.plot(row[x], place, ls="", marker="o", ms=5, mec=colour, mfc=colour if row[sure] else "white", mew=1.2)
+        ax.annotate(f"{row[x]:+.2f}", (1, place), (3, 0), ax.get_yaxis_transform(), "offset points", va="center",
+                    fontsize=7.5, color=colour if row[sure] else "#777777")  # fmt: skip
+    ax.axvline(reference, ls=":", color="#444444", lw=1)
+    ax.set_yticks(-np.arange(len(table)), table[y])
+    ax.set(xlabel=x, ylim=(-len(table) + 0.4, 0.6))
+    return ax
+
+
+def ranks(table: pd.DataFrame, ax: Axes, *, x: str, y: str, name: str, sure: str) -> Axes:
+    """A line for each name over the columns of x, at its rank y in each, 1 on top; lines that cross disagree.
+
+    Where `sure` is False the mark is hollow. Names stand at the right end, one above the other where ranks are tied.
+    """
+    columns, shade = list(dict.fromkeys(table[x])), colours(table[name])
+    for label, part in table.groupby(name, sort=False):
+        at = part[x].map(columns.index)
+        ax.plot(at, part[y], color=shade[label], lw=1.8, zorder=1)
+        for place, rank, known in zip(at, part[y], part[sure]):
+            ax.plot(place, rank, marker="o", ms=6.5, mec=shade[label], mew=1.6, mfc=shade[label] if known else "white")
+    ends = table[table[x] == columns[-1]].sort_values([y, name])
+    for i, (label, rank) in enumerate(zip(ends[name], ends[y])):
+        ax.text(
+            len(columns) - 0.8,
+            i + 1 if ends[y].duplicated().any() else rank,
+            label,
+            color=shade[label],
+            va="center",
+            fontsize=8,
+        )
+    most = int(np.ceil(table[y].max()))
+    ax.set_xticks(range(len(columns)), columns, fontsize=7)
+    ax.set_yticks(range(1, most + 1))
+    ax.set(xlim=(-0.3, len(columns) + 0.35), ylim=(most + 0.4, 0.6))
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
     return ax
 
 

@@ -35,6 +35,7 @@ from transformers import (
 from helpers import DATA, world
 
 CHUNK = 100  # steps whose documents are drawn, tokenised and bucketed by length together
+DOSES = (0.25, 0.5, 1.0)  # of the twins of `mini-twins`: shares of letters, words, choices or endings changed
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<mask>"]
 
 
@@ -70,6 +71,14 @@ RECIPES = {
     "mini-encoder": Recipe(encoder=True, steps=6000),
     "mini-switched": Recipe(world="switched", rate=1e-3, steps=2000),
     "mini-translated": Recipe(world="translated"),
+    # One language of three families, each of another script, with its twins: 36 beside the 24 languages, hence more
+    # steps and more tokens, so that most words are one token still.
+    "mini-twins": Recipe(
+        steps=5000,
+        checkpoints=12,
+        vocabulary=5000,
+        twins=tuple((name, change, dose) for name in ("A1", "C1", "E1") for change in world.CHANGES for dose in DOSES),
+    ),
 }
 
 

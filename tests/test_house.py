@@ -30,13 +30,13 @@ FLOORS = [
     # what measures them, each in one way, and what the fitting of an intervention reads
     {"experts", "alignment", "projection", "abx", "probes", "similarity", "ranking", "fitting"},
     # what brings those together: interventions fitted, profiles of form and meaning, transfer and what predicts it
-    {"methods", "profiles", "transfer", "predictors"},
+    {"methods", "profiles", "transfer", "predictors", "pairs", "synthesis"},
     # what a notebook shows, and how it is run
-    {"steering", "twins", "plots", "run", "doctor"},
+    {"steering", "twins", "trainings", "plots", "run", "doctor"},
     # what stands side by side, what a person asks and turns, what a cluster repeats, and what is kept of it
-    {"comparison", "explorer", "widgets", "workbook", "sweep", "summaries", "report"},
+    {"comparison", "causes", "explorer", "widgets", "workbook", "sweep", "summaries", "report"},
     # what is said of it
-    {"readings"},
+    {"readings", "conclusions"},
     # all of it under one hand
     {"surface"},
     {"__main__"},

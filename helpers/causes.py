@@ -1,0 +1,162 @@
+"""What script, words, order and endings cause inside a model, beside what correlations claim.
+
+One idea: a twin differs from its original in one property alone. What changes when it takes its original's place as the
+target of a pair is what that property causes; the natural pairs of the same model say what a correlation would have
+claimed. The two are ranked side by side.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from helpers import pretrain, ranking, stats, trainings, world
+from helpers.twins import MEASURES
+
+ITSELF = {"shared": 1.0, "auroc": 0.5, "form": 0.5, "meaning": 1.0, "retrieval": 1.0, "gain": 0.0}
+"""What a language has when it meets itself, by definition; transfer has to be measured."""
+TITLES = {"shared": "experts shared", "auroc": "AUROC of experts", "form": "form ABX", "meaning": "meaning ABX"} | {
+    "retrieval": "retrieval", "gain": "steering gain", "topics": "topic transfer", "pos": "POS transfer",
+}  # fmt: skip
+
+
+def tables(measured: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two tables of what `trainings.measure` found, name of the model -> table: natural pairs, and `effects`.
+
+    Both have the model's name in the column `trained`.
+    """
+    natural, changed = [], []
+    for name, found in measured.items():
+        twins = trainings.originals(pretrain.recipe(name))
+        plain = found[~found["target"].isin(twins) & (found["source"] != found["target"])]
+        natural.append(plain.assign(trained=name))
+        changed.append(effects(found, twins).assign(trained=name))
+    return pd.concat(natural, ignore_index=True), pd.concat(changed, ignore_index=True)
+
+
+def effects(found: pd.DataFrame, twins: Mapping[str, tuple[str, str, float]]) -> pd.DataFrame:
+    """table[outcome, kin, original, change, dose, before, after, effect], from a table of `trainings.measure`.
+
+    The target of a pair is the original (`before`) or its twin (`after`). kin is `itself` where the source is the
+    original: a language with itself, whose values need no measuring but for transfer; and `sibling` where it is another
+    language of the family, mean over these.
+    """
+    value = found.set_index(["outcome", "source", "target"])["value"]
+    rows = []
+    for outcome, source, target in value.index:
+        if target in twins:
+            original, change, dose = twins[target]
+            itself = source == original
+            start = ITSELF[outcome] if itself and outcome in ITSELF else value[outcome, source, original]
+            kin = "itself" if itself else "sibling"
+            rows.append((outcome, kin, original, change, dose, start, value[outcome, source, target]))
+    keys = ["outcome", "kin", "original", "change", "dose"]
+    table = pd.DataFrame(rows, columns=[*keys, "before", "after"]).groupby(keys, sort=False, as_index=False).mean()
+    return table.assign(effect=table["after"] - table["before"])
+
+
+def summary(effects: pd.DataFrame, *, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """table[outcome, kin, change, dose, effect, low, high, n]: means over trainings and originals, n of each pair.
+
+    effects[trained, original, ...]: the interval resamples trainings and originals, each whole, since originals share a
+    training and trainings share the twins. With three of each it is narrow rather than wide; with one training it
+    speaks of that one.
+    """
+    rows = []
+    for key, part in effects.groupby(["outcome", "kin", "change", "dose"], sort=False):
+        cells = part.pivot_table(index="trained", columns="original", values="effect").to_numpy()
+        across, down = (_drawn(size, draws, seed + i) for i, size in enumerate(cells.shape))
+        ends = stats.interval(0, np.einsum("dt,to,do->d", across, cells, down) / cells.size)[1:]
+        rows.append((*key, cells.mean(), *ends, cells.size))
+    return pd.DataFrame(rows, columns=["outcome", "kin", "change", "dose", "effect", "low", "high", "n"])
+
+
+def correlations(found: pd.DataFrame, *, permutations: int = 999, seed: int = 0) -> pd.DataFrame:
+    """table[outcome, change, r, r_low, r_high, holm, partial_r, p] over the natural pairs, means over trainings.
+
+    found[outcome, source, target, value, ...]; each change has the world's measure of similarity that it lowers. r is
+    within targets, low and high resample them; partial_r holds the other three measures fixed (MRQAP).
+    """
+    scores = found.groupby(["outcome", "source", "target"], sort=False, as_index=False)["value"].mean()
+    scores = scores.rename(columns={"outcome": "task", "value": "score"})
+    similar = natural_similarity(scores["source"].unique())
+    told = ranking.correlate(scores, similar, statistics=("within_target",), permutations=permutations, seed=seed)
+    told = told[told["pairs"] == "common"].rename(columns={"low": "r_low", "high": "r_high"})
+    together = ranking.mrqap(scores, similar, permutations=permutations, seed=seed)
+    table = told[["task", "measure", "r", "r_low", "r_high", "holm"]].merge(
+        together[["task", "measure", "partial_r", "p"]], on=["task", "measure"]
+    )
+    back = {measure: change for change, measure in MEASURES.items()}
+    table.insert(1, "change", table.pop("measure").map(back))
+    return table.rename(columns={"task": "outcome"})
+
+
+def natural_similarity(languages: Sequence[str]) -> pd.DataFrame:
+    """table[measure, source, target, value] of the default world's four measures that a twin can change."""
+    exact = world.build().similarity()
+    kept = exact["measure"].isin(MEASURES.values()) & exact["source"].isin(languages) & exact["target"].isin(languages)
+    return exact[kept & (exact["source"] != exact["target"])].reset_index(drop=True)
+
+
+def beside(causes: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
+    """table[outcome, change, kin, effect, low, high, n, r, ..., cause_rank, r_rank, cause_sure, r_sure, verdict].
+
+    At the full dose, for each kin. Ranks run from 1, the largest in size, within an outcome. The verdict compares what
+    correlation claims (Holm under 5 %; its sign says what more similarity goes with) with what the intervention shows
+    (interval off 0; it takes similarity away, so the opposite sign agrees).
+    """
+    full = causes[causes["dose"] == causes["dose"].max()].drop(columns="dose")
+    table = full.merge(told, on=["outcome", "change"], how="left")
+    for name, column in {"cause_rank": "effect", "r_rank": "r", "partial_rank": "partial_r"}.items():
+        sizes = table[column].abs().groupby([table["outcome"], table["kin"]])
+        table[name] = sizes.rank(ascending=False)
+    way = np.array([stats.verdict(low, high) for low, high in zip(table["low"], table["high"])])
+    cause = np.where(way == "below", 1, np.where(way == "above", -1, 0))
+    claim = np.where(table["holm"] < 0.05, np.sign(table["r"].fillna(0)), 0).astype(int)
+    table["cause_sure"], table["r_sure"] = cause != 0, claim != 0
+    words = np.where(cause == 0, "misleads: no effect found", np.where(claim == 0, "missed", "opposed"))
+    words = np.where(cause == claim, np.where(cause == 0, "agree: none found", "agree: it matters"), words)
+    return table.assign(verdict=words)
+
+
+def ranking_table(table: pd.DataFrame) -> pd.DataFrame:
+    """table[outcome, change, by, rank, sure] from `beside`: by correlation, and by twins with sibling and original."""
+    sides = {"correlation": ("sibling", "r"), "twin and\nsibling": ("sibling", "cause")}
+    sides |= {"twin and\noriginal": ("itself", "cause")}
+    parts = []
+    for by, (kin, what) in sides.items():
+        rows = table[table["kin"] == kin]
+        keys = rows[["outcome", "change"]].assign(by=by)
+        parts.append(keys.assign(rank=rows[f"{what}_rank"], sure=rows[f"{what}_sure"]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def with_start(summary: pd.DataFrame) -> pd.DataFrame:
+    """The table of `summary` with a row of no effect at dose 0 in front of each curve: there a twin is its original."""
+    keys = ["outcome", "kin", "change"]
+    start = summary.drop_duplicates(keys).assign(dose=0.0, effect=0.0, low=0.0, high=0.0)
+    return pd.concat([start, summary], ignore_index=True)
+
+
+def agreement(table: pd.DataFrame) -> pd.DataFrame:
+    """table[kin, outcome, rho, cause, claim]: how alike interventions and correlations rank the changes.
+
+    rho is Spearman's correlation of the sizes of effect and r over the changes, for which no test is made: they are
+    four. cause is the change with the largest effect off 0, claim the one with the largest r that is significant,
+    empty where there is none.
+    """
+    rows = []
+    for (kin, outcome), part in table.groupby(["kin", "outcome"], sort=False):
+        sizes = part.set_index("change")[["effect", "r"]].abs()
+        ranked = sizes.rank()
+        first = [
+            sizes.loc[part["change"][part[sure]], column].idxmax() if part[sure].any() else ""
+            for sure, column in (("cause_sure", "effect"), ("r_sure", "r"))
+        ]
+        rows.append((kin, outcome, float(ranked["effect"].corr(ranked["r"])), *first))
+    return pd.DataFrame(rows, columns=["kin", "outcome", "rho", "cause", "claim"])
+
+
+def _drawn(size: int, draws: int, seed: int) -> np.ndarray:
+    """Weights [draw, item] of resampled items; one item is always drawn once."""
+    return stats.weights(size, draws, seed) if size > 1 else np.ones((draws, 1), int)

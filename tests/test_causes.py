@@ -1,0 +1,127 @@
+"""Twins inside a model: effects by hand, verdicts, and one whole measurement of a tiny training."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import causes, conclusions, hub, pretrain, trainings, world
+
+TWINS = {"A1-script": ("A1", "script", 1.0), "A1-order-0.5": ("A1", "order", 0.5)}
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A recipe of a few steps with two twins, in a folder of the test's own."""
+    monkeypatch.setitem(world.NAMED, "small", world.Options(families=2, per_family=3))
+    made = pretrain.Recipe(
+        world="small", steps=4, checkpoints=2, batch=8, hidden=16, layers=2, heads=2, mlp=24, vocabulary=400,
+        twins=tuple(TWINS.values()),
+    )  # fmt: skip
+    monkeypatch.setitem(pretrain.RECIPES, "mini-small", made)
+    monkeypatch.setattr(pretrain, "CHUNK", 4)
+    monkeypatch.setattr(trainings, "SENTENCES", 8)
+    for module in (pretrain, hub):
+        monkeypatch.setattr(module, "DATA", tmp_path)
+    return "mini-small"
+
+
+def test_everything_is_measured_of_every_pair_that_is_asked_about(small):
+    found = trainings.measure(small, k=3, layer=1)
+    assert not found.duplicated(["outcome", "source", "target"]).any() and found.value.notna().all()
+    sizes = found.groupby("outcome").size()
+    natural, twins = 30, 2 * 3  # six languages; each twin with the three of its family
+    assert dict(sizes) == dict.fromkeys(causes.ITSELF, natural + twins) | dict.fromkeys(["topics", "pos"], 37)
+    assert not found.source.isin(TWINS).any(), "twins are targets"
+    plain, changed = causes.tables({small: found})
+    assert len(plain) == 8 * natural and not plain.target.isin(TWINS).any() and set(plain.trained) == {small}
+    assert len(changed) == 8 * 2 * 2 and set(changed.kin) == {"itself", "sibling"}
+    row = changed.set_index(["outcome", "kin", "change"]).loc[("retrieval", "sibling", "script")]
+    value = found.set_index(["outcome", "source", "target"]).value["retrieval"]
+    assert row.after == pytest.approx(np.mean([value["A2", "A1-script"], value["A3", "A1-script"]]))
+    assert row.before == pytest.approx(np.mean([value["A2", "A1"], value["A3", "A1"]]))
+
+
+def test_a_model_without_twins_is_refused():
+    with pytest.raises(ValueError, match="mini was trained without twins"):
+        trainings.measure("mini", k=5, layer=1)
+
+
+def test_the_recipe_has_every_twin_that_the_names_say():
+    made = pretrain.recipe("mini-twins-seed2")
+    twins = trainings.originals(made)
+    assert made.seed == 2 and len(twins) == 36
+    for name, (original, change, dose) in twins.items():
+        assert name == f"{original}-{change}" + (f"-{dose:g}" if dose < 1 else "")
+
+
+def test_effects_start_from_what_a_language_has_with_itself():
+    rows = [("form", "A1", "A1-script", 0.9), ("form", "A2", "A1-script", 0.8), ("form", "A2", "A1", 0.7)]
+    rows += [("form", "A3", "A1-script", 0.6), ("form", "A3", "A1", 0.4)]
+    rows += [("topics", "A1", "A1-script", 0.5), ("topics", "A1", "A1", 0.95)]
+    found = pd.DataFrame(rows, columns=["outcome", "source", "target", "value"])
+    table = causes.effects(found, TWINS).set_index(["outcome", "kin"])
+    assert table.effect["form", "itself"] == pytest.approx(0.9 - 0.5)
+    assert table.effect["form", "sibling"] == pytest.approx((0.8 - 0.7 + 0.6 - 0.4) / 2)
+    assert table.effect["topics", "itself"] == pytest.approx(0.5 - 0.95)
+
+
+def effects(cells: dict) -> pd.DataFrame:
+    """Effects of (change, dose) -> [training, original], for one outcome and both kinds of kin."""
+    rows = [
+        ("meaning", kin, f"A{j}", change, dose, x, f"m{i}")
+        for kin in ("sibling", "itself")
+        for (change, dose), values in cells.items()
+        for (i, j), x in np.ndenumerate(np.array(values))
+    ]
+    return pd.DataFrame(rows, columns=["outcome", "kin", "original", "change", "dose", "effect", "trained"])
+
+
+def test_the_summary_resamples_trainings_and_originals():
+    rng = np.random.default_rng(0)
+    cells = rng.normal(size=(4, 5))
+    row = causes.summary(effects({("script", 1.0): cells}), draws=4000).iloc[0]
+    assert row.effect == pytest.approx(cells.mean()) and row.n == 20
+    again = [cells[rng.integers(0, 4, 4)][:, rng.integers(0, 5, 5)].mean() for _ in range(4000)]
+    assert (row.low, row.high) == pytest.approx(tuple(np.quantile(again, [0.025, 0.975])), abs=0.05)
+    one = causes.summary(effects({("script", 1.0): cells[:1]})).iloc[0]
+    assert one.low < one.effect < one.high, "one training: its originals alone are resampled"
+
+
+def test_the_start_of_a_curve_is_no_effect():
+    table = causes.with_start(causes.summary(effects({("script", 0.5): [[1.0]], ("script", 1.0): [[2.0]]})))
+    curve = table[table.kin == "sibling"].sort_values("dose")
+    assert list(curve.dose) == [0, 0.5, 1] and list(curve.effect) == [0, 1, 2]
+
+
+def test_verdicts_compare_claims_with_causes_and_ranks_go_by_size():
+    down, up, none = [[-0.4, -0.3]] * 2, [[0.2, 0.3]] * 2, [[-0.1, 0.1]] * 2
+    table = causes.summary(
+        effects({("script", 1.0): down, ("lexicon", 1.0): none, ("order", 1.0): down, ("morphology", 1.0): up})
+    )
+    told = pd.DataFrame(
+        [("meaning", "script", 0.5, 0.01), ("meaning", "lexicon", 0.9, 0.01), ("meaning", "order", 0.1, 0.8)]
+        + [("meaning", "morphology", 0.3, 0.01)],
+        columns=["outcome", "change", "r", "holm"],
+    ).assign(partial_r=0.0, r_low=0.0, r_high=0.0, p=1.0)  # fmt: skip
+    found = causes.beside(table, told)
+    near = found[found.kin == "sibling"].set_index("change")
+    said = {"script": "agree: it matters", "lexicon": "misleads: no effect found"}
+    assert near.verdict.to_dict() == said | {"order": "missed", "morphology": "opposed"}
+    assert near.r_rank["lexicon"] == 1 and near.cause_rank["lexicon"] == 4 and near.cause_rank["script"] == 1.5
+    ranks = causes.ranking_table(found)
+    assert len(ranks) == 12 and not ranks[(ranks.by == "correlation") & (ranks.change == "order")].sure.iloc[0]
+    both = causes.agreement(found).set_index("kin").loc["sibling"]
+    assert both.claim == "lexicon" and both.cause in ("script", "order")
+    said = conclusions.causes(found, causes.agreement(found))
+    assert "misleads: no effect found 1" in said and "by correlation first: lexicon (r +0.90), not the same" in said
+
+
+def test_an_outcome_that_is_one_similarity_is_told_so():
+    similar = causes.natural_similarity(list(world.build().members))
+    lexical = similar[similar.measure == "lexical"]
+    lexical = lexical.assign(value=lexical.value + 1e-3 * np.random.default_rng(0).normal(size=len(lexical)))
+    found = lexical.rename(columns={"measure": "outcome"}).assign(outcome="shared", trained="m")
+    table = causes.correlations(found, permutations=19).set_index("change")
+    assert table.r["lexicon"] == pytest.approx(1, abs=0.01) and table.partial_r["lexicon"] > 0.95
+    assert table.partial_r.drop("lexicon").abs().max() < 0.3 and set(table.index) == set(world.CHANGES)
+    assert "none" in conclusions.left_out(["none", "a"], ["a"], "as constant")
