@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient.exceptions import DeadKernelError
 from typer.testing import CliRunner
 
 from helpers import __main__ as command_line
@@ -192,3 +194,11 @@ def test_help_answers_without_loading_torch():
     code = "import sys, helpers.__main__; print('torch' in sys.modules, 'papermill' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"
+
+
+def test_the_death_of_a_kernel_told_to_stop_is_left_unsaid():
+    def record(error):
+        return logging.LogRecord("asyncio", logging.ERROR, "", 0, "never retrieved", None, (type(error), error, None))
+
+    assert not kernels._unexpected(record(DeadKernelError("Kernel died")))
+    assert kernels._unexpected(record(ValueError("else")))

@@ -9,7 +9,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from helpers import association, heads, planted, predictors, ranking, readings, text, transfer, twins
+from helpers import association, conclusions, heads, planted, predictors, ranking, text, transfer, twins
 
 LANGUAGES = ["C2", "A1", "A2", "B1"]  # not in the order of the alphabet
 
@@ -176,14 +176,14 @@ def _planted_experiments():
 def test_what_is_said_follows_from_the_tables():
     scores, found, curves = _planted_experiments()
     within = found[found.statistic == "within_target"]
-    said = readings.predictors(within)
+    said = conclusions.predictors(within)
     assert said.count("**true**") == 2 and "ahead of rival" in said
-    assert "less than a random source" in readings.costs(curves, within)
-    assert readings.guide(curves).count("**safe**") == 2
-    assert "within" in readings.pooling(found)
-    assert readings.transferred(scores, pd.DataFrame()).count("across languages") == 2
+    assert "less than a random source" in conclusions.costs(curves, within)
+    assert conclusions.guide(curves).count("**safe**") == 2
+    assert "within" in conclusions.pooling(found)
+    assert conclusions.transferred(scores, pd.DataFrame()).count("across languages") == 2
     one = curves[(curves.task == "topics") & ~curves.measure.str.startswith("other")]
-    assert "one task only" in readings.guide(one)
+    assert "one task only" in conclusions.guide(one)
 
 
 def test_what_is_drawn_are_the_best_measures_and_the_rules_that_need_none():
