@@ -91,14 +91,17 @@ def summary(
     table: str = typer.Argument(help="a table that its runs wrote, such as steering.parquet"),
     keys: str = typer.Option(help="columns of the summary, such as units,k,layer,metric"),
     value: str = typer.Option(help="the column to average"),
-    over: str = typer.Option("model", help="the column whose groups are independent and are resampled"),
+    over: str = typer.Option("model", help="the column whose groups are independent, such as trainings"),
+    contrast: str = typer.Option("", help="a key whose first level is also set against each other level"),
 ) -> None:
     """Write means and intervals over a sweep's runs beside its YAML file, with their provenance."""
     with _readable():
         from helpers import ROOT, summaries
 
         place = ROOT / "notebooks" / "sweeps"
-        typer.echo(summaries.write(name, table, keys.split(","), value=value, over=over, folder=place))
+        typer.echo(
+            summaries.write(name, table, keys.split(","), value=value, over=over, contrast=contrast, folder=place)
+        )
 
 
 @app.command()

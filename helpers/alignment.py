@@ -16,7 +16,10 @@ from . import stats
 
 CENTRES = ("none", "global", "language")
 SUBSPACES = ("means", "random", "variance")
-_BLOCK = 2**24  # cosines held at a time
+_BLOCK = {
+    "cpu": 2**20,
+    "cuda": 2**24,
+}  # cosines held at a time; more than a CPU's cache holds takes three times as long
 
 
 class Subspace(NamedTuple):
@@ -228,7 +231,7 @@ def _check_neighbours(k, sentences):
 def _blocks(queries, others, symmetric):
     """(p, slice of languages, cosines [query, language, candidate]) of bounded size; upper half only if symmetric."""
     languages, sentences, _ = queries.shape
-    width = max(1, _BLOCK // sentences**2)
+    width = max(1, _BLOCK.get(queries.device.type, 2**24) // sentences**2)
     for p in range(languages):
         for start in range(p if symmetric else 0, languages, width):
             group = slice(start, min(start + width, languages))

@@ -7,10 +7,9 @@ claimed. The two are ranked side by side.
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
-from helpers import pretrain, ranking, stats, trainings, world
+from helpers import pretrain, ranking, stats, trainings, twins, world
 from helpers.twins import MEASURES
 
 ITSELF = {"shared": 1.0, "auroc": 0.5, "form": 0.5, "meaning": 1.0, "retrieval": 1.0, "gain": 0.0}
@@ -55,19 +54,16 @@ def effects(found: pd.DataFrame, twins: Mapping[str, tuple[str, str, float]]) ->
     return table.assign(effect=table["after"] - table["before"])
 
 
-def summary(effects: pd.DataFrame, *, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+def summary(effects: pd.DataFrame) -> pd.DataFrame:
     """table[outcome, kin, change, dose, effect, low, high, n]: means over trainings and originals, n of each pair.
 
-    effects[trained, original, ...]: the interval resamples trainings and originals, each whole, since originals share a
-    training and trainings share the twins. With three of each it is narrow rather than wide; with one training it
-    speaks of that one.
+    effects[trained, original, ...]: originals share a training and trainings share the twins, so the interval is
+    `stats.crossed_interval`; with one training it speaks of that one.
     """
     rows = []
     for key, part in effects.groupby(["outcome", "kin", "change", "dose"], sort=False):
         cells = part.pivot_table(index="trained", columns="original", values="effect").to_numpy()
-        across, down = (_drawn(size, draws, seed + i) for i, size in enumerate(cells.shape))
-        ends = stats.interval(0, np.einsum("dt,to,do->d", across, cells, down) / cells.size)[1:]
-        rows.append((*key, cells.mean(), *ends, cells.size))
+        rows.append((*key, *stats.crossed_interval(cells), cells.size))
     return pd.DataFrame(rows, columns=["outcome", "kin", "change", "dose", "effect", "low", "high", "n"])
 
 
@@ -101,22 +97,15 @@ def natural_similarity(languages: Sequence[str]) -> pd.DataFrame:
 def beside(causes: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
     """table[outcome, change, kin, effect, low, high, n, r, ..., cause_rank, r_rank, cause_sure, r_sure, verdict].
 
-    At the full dose, for each kin. Ranks run from 1, the largest in size, within an outcome. The verdict compares what
-    correlation claims (Holm under 5 %; its sign says what more similarity goes with) with what the intervention shows
-    (interval off 0; it takes similarity away, so the opposite sign agrees).
+    At the full dose, for each kin. Ranks run from 1, the largest in size, within an outcome. The last three columns
+    are those of `twins.verdicts`.
     """
     full = causes[causes["dose"] == causes["dose"].max()].drop(columns="dose")
     table = full.merge(told, on=["outcome", "change"], how="left")
     for name, column in {"cause_rank": "effect", "r_rank": "r", "partial_rank": "partial_r"}.items():
         sizes = table[column].abs().groupby([table["outcome"], table["kin"]])
         table[name] = sizes.rank(ascending=False)
-    way = np.array([stats.verdict(low, high) for low, high in zip(table["low"], table["high"])])
-    cause = np.where(way == "below", 1, np.where(way == "above", -1, 0))
-    claim = np.where(table["holm"] < 0.05, np.sign(table["r"].fillna(0)), 0).astype(int)
-    table["cause_sure"], table["r_sure"] = cause != 0, claim != 0
-    words = np.where(cause == 0, "misleads: no effect found", np.where(claim == 0, "missed", "opposed"))
-    words = np.where(cause == claim, np.where(cause == 0, "agree: none found", "agree: it matters"), words)
-    return table.assign(verdict=words)
+    return table.join(twins.verdicts(table))
 
 
 def ranking_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -155,8 +144,3 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
         ]
         rows.append((kin, outcome, float(ranked["effect"].corr(ranked["r"])), *first))
     return pd.DataFrame(rows, columns=["kin", "outcome", "rho", "cause", "claim"])
-
-
-def _drawn(size: int, draws: int, seed: int) -> np.ndarray:
-    """Weights [draw, item] of resampled items; one item is always drawn once."""
-    return stats.weights(size, draws, seed) if size > 1 else np.ones((draws, 1), int)

@@ -4,6 +4,7 @@ Transfer and what foretells it first, then the synthesis.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -16,13 +17,16 @@ def predictors(found: pd.DataFrame) -> str:
     """Which measure goes best with transfer, by experiment, from one statistic of `ranking.correlate`."""
     parts = []
     for key, rows in found.dropna(subset="r").groupby(["task", "representation", "metric"], sort=False):
-        best, second = (row for _, row in rows.sort_values("r", ascending=False).head(2).iterrows())
-        stands = "ahead of" if best.low > second.high else "not told apart from"
+        best, *others = (row for _, row in rows.sort_values("r", ascending=False).head(2).iterrows())
+        second = [
+            f", {'ahead of' if best.low > x.high else 'not told apart from'} {x.measure} ({x.r:.2f} [{x.low:.2f}, "
+            f"{x.high:.2f}])"
+            for x in others
+        ]
         sure = f"Holm p {best.holm:.3f}" if best.holm < 0.05 else f"not significant (Holm p {best.holm:.2f})"
         parts.append(
             f"- {_experiment(key)}, {best.n} pairs: **{best.measure}**, r = {best.r:.2f} [{best.low:.2f}, "
-            f"{best.high:.2f}], {sure}, {stands} {second.measure} ({second.r:.2f} [{second.low:.2f}, "
-            f"{second.high:.2f}])"
+            f"{best.high:.2f}], {sure}{''.join(second)}"
         )
     return "\n".join(parts)
 
@@ -187,6 +191,8 @@ def helped(
 ) -> str:
     """Whom steering helps: by the language steered to, by kinship, by where the pair stood; and the best pairs.
 
+    Intervals shown are over languages; a claim needs the one over families off 0 as well.
+
     Tables of `synthesis.pair_means` by (units, toward), (units, kin) and (units, level), of `contrasts` and of
     `most_helped`.
     """
@@ -196,7 +202,7 @@ def helped(
     ]
     said = [
         f"{row.contrast} {row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}], families [{row.low_family:+.3f}, "
-        f"{row.high_family:+.3f}], {verdict(row.low, row.high)} 0"
+        f"{row.high_family:+.3f}], {_both(row)} 0"
         for row in contrasts.itertuples()
     ]
     lines.append(f"- **differences**: {'; '.join(said)}")
@@ -241,10 +247,15 @@ def _group(part: pd.DataFrame, units: str) -> str:
     label = [name for name in ("toward", "kin", "level") if name in part][0]
     said = ", ".join(
         f"{getattr(row, label)} {row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
-        f"{'' if verdict(row.low, row.high) in _OFF else ' (not distinguishable from 0)'}"
+        f"{'' if _both(row) in _OFF else ' (not distinguishable from 0)'}"
         for row in part.itertuples()
     )
     return f"{units}: {said}"
+
+
+def _both(row: NamedTuple) -> str:
+    """The verdict against 0 that the interval over languages and the one over families both allow."""
+    return verdict(min(row.low, row.low_family), max(row.high, row.high_family))
 
 
 def _experiment(key: Sequence[str]) -> str:

@@ -46,6 +46,9 @@ def load(name: str, languages: Sequence[str] | None = None, split: str = "test")
     if absent := [language for language in languages if language not in set(table["language"])] or table.empty:
         who = f" of {', '.join(absent)}" if languages else ""
         raise LookupError(f"{name} has no sentence{who} in split {split!r}")
+    if (odd := ~table["language"].str.fullmatch(r"[\w.+-]+")).any():
+        who = table["language"][odd].iloc[0]
+        raise ValueError(f"{name}: language {who!r}; take letters, digits and _.+- such as deu_Latn")
     if (twice := table.duplicated(["language", "sentence"])).any():
         raise ValueError(f"{name}: {_row(table, twice)} is there twice; every sentence of a language needs its own id")
     if (empty := table["text"].str.strip() == "").any():

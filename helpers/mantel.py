@@ -23,6 +23,7 @@ from helpers.association import (
     stacked,
 )
 
+FEWEST = 4  # languages: a correlation over the sources of a target needs three
 _RANK = 1e-10  # a share of variance below this is rounding
 _CHUNK = 50  # permuted tables held at once
 
@@ -48,6 +49,10 @@ def correlate(
     rows = []
     for keys, table in experiments(scores):
         S, V = stacked(table, similarity)
+        if len(S) < FEWEST:
+            raise ValueError(
+                f"{len(S)} languages, but a correlation within targets needs {FEWEST}; take more languages"
+            )
         weights = stats.weights(len(S), draws, seed)
         moved = _shuffled(S, permutations, seed)
         for pairs, shown in (("common", common(V)), ("full", V)):

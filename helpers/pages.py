@@ -69,6 +69,11 @@ footer { margin-top: 3rem; font-size: .85rem; border-top: 1px solid var(--line);
 """
 
 
+def inline(text: str) -> str:
+    """The text for a line of Markdown that shows it as it is: nothing in it is markup, neither HTML's nor its own."""
+    return re.sub(r"([\\`*_{}\[\]()#+.!|~$:-])", r"\\\1", escape(" ".join(text.split()), quote=False))
+
+
 def page(title: str, body: str, *, narrow: bool = False) -> str:
     """A whole HTML page of a title, escaped here, and a body, escaped by whoever made it."""
     policy = "default-src 'none'; img-src 'self' data: file:; style-src 'unsafe-inline'"

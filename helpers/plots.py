@@ -408,16 +408,11 @@ def ranks(table: pd.DataFrame, ax: Axes, *, x: str, y: str, name: str, sure: str
         ax.plot(at, part[y], color=shade[label], lw=1.8, zorder=1)
         for place, rank, known in zip(at, part[y], part[sure]):
             ax.plot(place, rank, marker="o", ms=6.5, mec=shade[label], mew=1.6, mfc=shade[label] if known else "white")
-    ends = table[table[x] == columns[-1]].sort_values([y, name])
-    for i, (label, rank) in enumerate(zip(ends[name], ends[y])):
-        ax.text(
-            len(columns) - 0.8,
-            i + 1 if ends[y].duplicated().any() else rank,
-            label,
-            color=shade[label],
-            va="center",
-            fontsize=8,
-        )
+    tied = table[table[x] == columns[-1]].sort_values([y, name]).groupby(y)
+    for rank, ends in tied:
+        for i, label in enumerate(ends[name]):
+            at = rank + 0.34 * (i - (len(ends) - 1) / 2)
+            ax.text(len(columns) - 0.8, at, label, color=shade[label], va="center", fontsize=8)
     most = int(np.ceil(table[y].max()))
     ax.set_xticks(range(len(columns)), columns, fontsize=7)
     ax.set_yticks(range(1, most + 1))

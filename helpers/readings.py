@@ -10,31 +10,26 @@ from helpers.stats import cluster_interval, verdict
 
 
 def steering_gain(gain: pd.DataFrame, k: int, over: str) -> str:
-    """Where each kind of units changes retrieval, from table[units, k, layer, change, low, high], and who does more.
+    """Where each kind of units changes retrieval, from table[units, k, layer, change, low, high].
 
-    The first kind is what the others control for; it goes further where the two intervals do not meet.
+    Units `a less b` are contrasts (`stats.contrasts`): where a gains more than b does.
     """
-    text, kinds = [], dict(iter(gain[gain["k"] == k].groupby("units", sort=False)))
-    for units, part in kinds.items():
+    text = []
+    for units, part in gain[gain["k"] == k].groupby("units", sort=False):
         said = {"above": [], "below": [], "not distinguishable from": []}
         for row in part.itertuples():
             said[verdict(row.low, row.high)].append(
                 f"{row.layer} ({row.change:+.3f} [{row.low:+.3f}, {row.high:+.3f}])"
             )
+        own, less, other = units.partition(" less ")
         words = {"above": "raises retrieval at layer", "below": "lowers it at layer"}
+        words = {"above": "gains more at layer", "below": "gains less at layer"} if less else words
         found = [f"{words[way]} {', '.join(said[way])}" for way in words if said[way]]
-        text.append(f"overwriting {k} **{units}** " + (" and ".join(found) or "changes retrieval at no layer"))
-    (first, own), *controls = kinds.items()
-    text += [f"against {units}, {first} {_against(own, part)}" for units, part in controls]
+        start, nowhere = f"overwriting {k} **{own}** ", "changes retrieval at no layer"
+        if less:
+            start, nowhere = f"than with **{other}**, retrieval with {own} ", "is not told apart at any layer"
+        text.append(start + (" and ".join(found) or nowhere))
     return f"{over}: {'; '.join(text)}."
-
-
-def _against(own: pd.DataFrame, control: pd.DataFrame) -> str:
-    """At which layers one kind of units ends above or below another, from two tables[layer, low, high]."""
-    both = own.merge(control, on="layer", suffixes=("", "_control"))
-    apart = {"above": both["low"] > both["high_control"], "below": both["high"] < both["low_control"]}
-    said = [f"{way} at layer {', '.join(map(str, both['layer'][at]))}" for way, at in apart.items() if at.any()]
-    return f"are {' and '.join(said) or 'not told apart at any layer'}"
 
 
 def trade(table: pd.DataFrame, posthoc: float) -> str:

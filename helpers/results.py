@@ -19,6 +19,7 @@ MARKER = "run.json"  # written last: a run folder that holds it is complete
 WRITERS = {
     "experts.parquet": "01_expert_discovery",
     "steering.parquet": "02_steering_embeddings",
+    "chosen.parquet": "02_steering_embeddings",
     "edits.safetensors": "02_steering_embeddings",
     "abx.parquet": "03_abx_checkpoints",
     "probes.parquet": "03_abx_checkpoints",

@@ -4,20 +4,23 @@ One idea: a run is refused before it starts or ends whole. Parameters are checke
 notebook's tagged cell; the notebook executes beside its final name, which it takes only when every cell has completed.
 """
 
+import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import nbformat
 import papermill
 from nbclient.exceptions import DeadKernelError
 
-from helpers import FIGURES, ROOT, __version__, kernels, results, store
+from helpers import FIGURES, ROOT, kernels, results, store
 from helpers.parameters import Parameter, check, inspect, nearest
 
 HOUSE = Path(__file__).resolve().parents[1]  # holds the package, and the notebooks unless ISOGLOSS_HOME has its own
@@ -84,7 +87,9 @@ def resolve(name: str | Path) -> Path:
 def _plan(source: Path, declared: Mapping[str, Parameter], given: Mapping, output: Path | None) -> dict:
     """Everything about a run that is known before it starts."""
     values = {name: parameter.default for name, parameter in declared.items()} | given
-    run = f"{source.stem.split('_')[0]}-{store.key([_code(source), values, __version__])}"
+    code = _code(source)
+    identity = [code, values, _package(), [_seen(value) for value in values.values()], _conclusions(source, code)]
+    run = f"{source.stem.split('_')[0]}-{store.key(identity)}"
     place = results.folder(run, *(str(values.get(name, "")) for name in ("corpus", "model", "revision")))
     default = all(given[name] == declared[name].default for name in given if name != "interactive")
     output = Path(output).resolve() if output else place / source.name
@@ -96,6 +101,32 @@ def _plan(source: Path, declared: Mapping[str, Parameter], given: Mapping, outpu
 def _code(source: Path) -> list[str]:
     """What a notebook does, whatever its outputs and metadata."""
     return [cell.source for cell in nbformat.read(source, as_version=4).cells if cell.cell_type == "code"]
+
+
+@lru_cache(maxsize=1)
+def _package() -> str:
+    """What the helpers do: another code is another run."""
+    return _digest(Path(__file__).parent)
+
+
+def _conclusions(source: Path, code: list[str]) -> str:
+    """The committed summaries of sweeps, for a notebook that draws them."""
+    return _digest(source.parent / "sweeps", "*.csv") if any("summaries.read" in cell for cell in code) else ""
+
+
+def _digest(folder: Path, pattern: str = "*.py") -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob(pattern)))).hexdigest()
+
+
+def _seen(value: object) -> list:
+    """Names, sizes and times of the files that a parameter such as csv:PATH or a model's folder names."""
+    name = re.sub("^[a-z0-9]+:", "", value) if isinstance(value, str) else ""
+    path = ROOT / Path(name).expanduser()
+    if not name or not path.exists():
+        return []
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    facts = [(str(file.relative_to(path)), file.stat()) for file in files if file.is_file()]
+    return [(name, about.st_size, about.st_mtime_ns) for name, about in facts]
 
 
 def _marker(plan: dict) -> dict:

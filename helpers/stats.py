@@ -13,7 +13,7 @@ from scipy import stats
 
 
 class Interval(NamedTuple):
-    """An estimate with its percentile bootstrap interval; numbers, or arrays of one shape."""
+    """An estimate with its interval, by percentiles of a bootstrap unless said; numbers, or arrays of one shape."""
 
     estimate: Any
     low: Any
@@ -51,6 +51,51 @@ def mean_interval(values, *, n: int = 1000, level: float = 0.95, seed: int = 0) 
     values = _finite(values)
     replicates = np.tensordot(weights(len(values), n, seed), values, axes=1) / len(values)
     return interval(values.mean(axis=0), replicates, level)
+
+
+def few_interval(values, *, level: float = 0.95) -> Interval:
+    """Mean over few independent items [item] and Student's t interval, NaN for a single one.
+
+    Resampling three items gives intervals that miss the truth in one case of four instead of twenty.
+    """
+    values = _finite(values)
+    if len(values) < 2:
+        return Interval(values.mean(), np.nan, np.nan)
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return Interval(values.mean(), values.mean() - half, values.mean() + half)
+
+
+def crossed_interval(cells, *, level: float = 0.95) -> Interval:
+    """Mean over cells [row, column] and its t interval where rows and columns both vary at random, such as trainings
+    and languages; with one row or column it speaks of that one.
+
+    The variance of the mean is (rows + columns - rest) / cells in mean squares, with Satterthwaite's degrees of
+    freedom, and at least that of the rows, or of the columns, alone.
+    """
+    cells = _finite(cells)
+    if min(cells.shape) < 2:
+        return few_interval(cells.ravel(), level=level)
+    mean, free = cells.mean(), np.array([cells.shape[0] - 1, cells.shape[1] - 1])
+    down, across = cells.mean(axis=1), cells.mean(axis=0)
+    rest = ((cells - down[:, None] - across + mean) ** 2).sum() / free.prod()
+    sides = np.array([cells.shape[1] * down.var(ddof=1), cells.shape[0] * across.var(ddof=1)])
+    square, size = sides.sum() - rest, (sides**2 / free).sum() + rest**2 / free.prod()
+    if square > sides.max():
+        degrees = np.clip(square**2 / size, 1, free.prod())
+    else:
+        square, degrees = sides.max(), free[sides.argmax()]
+    half = stats.t.ppf((1 + level) / 2, degrees) * np.sqrt(square / cells.size)
+    return Interval(mean, mean - half, mean + half)
+
+
+def contrasts(table: pd.DataFrame, column: str, value: str) -> pd.DataFrame:
+    """The table, and for each other level of `column` rows `first less other`: differences at equal other columns."""
+    keys = [name for name in table if name not in (column, value)]
+    wide = table.set_index([*keys, column])[value].unstack(column)
+    first, *others = dict.fromkeys(table[column])
+    parts = [(wide[first] - wide[other]).rename(value).reset_index() for other in others]
+    named = [part.assign(**{column: f"{first} less {other}"}) for part, other in zip(parts, others)]
+    return pd.concat([table, *(part[list(table)] for part in named)], ignore_index=True)
 
 
 def cluster_interval(values, clusters, *, n: int = 1000, level: float = 0.95, seed: int = 0) -> Interval:

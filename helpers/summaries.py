@@ -4,40 +4,50 @@ One idea: results are not committed, conclusions are. The summary is a CSV that 
 name tells which runs, commits and versions it came from.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from helpers import records, stats, store
+from helpers import ROOT, records, run, stats, store
 from helpers.names import known
 
 
-def summarise(table: pd.DataFrame, keys: Sequence[str], *, value: str, over: str, seed: int = 0) -> pd.DataFrame:
-    """table[*keys, value, low, high, n]: the mean over the groups of `over`, whose number is n, groups resampled.
+def read(name: str) -> tuple[pd.DataFrame, dict]:
+    """A committed summary such as `full-steering`, and its provenance. LookupError where there is none of this name."""
+    for folder in (ROOT / "notebooks" / "sweeps", run.HOUSE / "notebooks" / "sweeps"):
+        if (path := folder / f"{name}.csv").is_file():
+            return pd.read_csv(path), json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    raise LookupError(f"no summary {name}.csv in {folder}; python -m helpers summary --help says how one is made")
+
+
+def summarise(table: pd.DataFrame, keys: Sequence[str], *, value: str, over: str, contrast: str = "") -> pd.DataFrame:
+    """table[*keys, value, low, high, n]: the mean over the groups of `over`, whose number is n, and its t interval.
 
     A group is what is independent of the others, such as the training of a model; each counts the same, however many
-    rows it has. With one group there is no interval (NaN).
+    rows it has. With one group there is no interval (NaN). `contrast` is one of the keys: rows follow for its first
+    level less each other level (`stats.contrasts`), differences taken within a group.
     """
-    for name in [*keys, value, over]:
+    for name in filter(None, [*keys, value, over, contrast]):
         known(name, list(table), "column")
-    rows = []
-    for key, part in table.groupby(list(keys), sort=False):
-        each = part.groupby(over, sort=False)[value].mean()
-        low, high = stats.mean_interval(each, seed=seed)[1:] if len(each) > 1 else (np.nan, np.nan)
-        rows.append((*key, each.mean(), low, high, len(each)))
+    each = table.groupby([*keys, over], sort=False, as_index=False)[value].mean()
+    each = stats.contrasts(each, contrast, value) if contrast else each
+    rows = [(*key, *stats.few_interval(part[value]), len(part)) for key, part in each.groupby(list(keys), sort=False)]
     return pd.DataFrame(rows, columns=[*keys, value, "low", "high", "n"])
 
 
-def write(name: str, filename: str, keys: Sequence[str], *, value: str, over: str, folder: Path) -> Path:
+def write(
+    name: str, filename: str, keys: Sequence[str], *, value: str, over: str, folder: Path, contrast: str = ""
+) -> Path:
     """The path of a sweep's summary, `<folder>/<name>-<table>.csv`, written with its provenance as JSON beside it."""
     table = records.gather(name, filename)
     runs = records.manifest(name).query("status == 'completed'")
     path = Path(folder) / f"{name}-{Path(filename).stem}.csv"
     facts = dict(sweep=name, table=filename, keys=list(keys), value=value, over=over, rows=len(table))
+    facts |= {"contrast": contrast} if contrast else {}
     made = dict(runs=runs.run.tolist(), commits=sorted(set(runs.commit)), seconds=round(float(runs.seconds.sum())))
-    found = summarise(table, keys, value=value, over=over)
+    found = summarise(table, keys, value=value, over=over, contrast=contrast)
     store.write_text(path, found.to_csv(index=False, float_format="%.5g", lineterminator="\n"))
     store.write_json(path.with_suffix(".json"), store.describe(facts) | made)
     return path

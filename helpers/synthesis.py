@@ -62,7 +62,7 @@ def reliability(table: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
 
     r is the correlation over pairs of what source and target effects leave of both, n their number, spread the
     standard deviation of the quantity over pairs; for the quantities of tables[source, target, quantity, value] that
-    are in both. A predictor cannot go with anything better than with itself.
+    are in both. The square root of r bounds what a predictor can go with.
     """
     rows = []
     for quantity in [name for name in table["quantity"].unique() if name in set(again["quantity"])]:

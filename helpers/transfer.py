@@ -24,7 +24,7 @@ REPRESENTATIONS = ("ngrams", "ngrams_latin", "encoder")
 SERVED = {"world": tuple(TASKS), "sib200": ("topics",), "csv": ("topics",), "pud": ("pos", "parsing")} | {
     "ud": ("pos", "parsing")
 }  # the tasks that a corpus has labels for
-_TRAINING = {"pud": ("fit", "dev")}  # 800 sentences; elsewhere `fit` alone
+TRAINING = {"pud": ("fit", "dev")}  # 800 sentences; elsewhere `fit` alone
 _WORD = ["language", "sentence", "token"]
 
 
@@ -134,7 +134,7 @@ def tables(task: str, corpus: str, languages: Sequence[str] | None = None) -> tu
     if task not in SERVED.get(kind, ()):
         serving = ", ".join(name for name, tasks in SERVED.items() if task in tasks)
         raise LookupError(f"corpus {corpus!r} has no labels for {task!r}; {serving} have")
-    parts = [_rows(task, corpus, languages, split) for split in _TRAINING.get(kind, ("fit",))]
+    parts = [_rows(task, corpus, languages, split) for split in TRAINING.get(kind, ("fit",))]
     return _grouped(pd.concat(parts)), _rows(task, corpus, languages, "test")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from helpers import transfer, world
-from helpers.stats import cluster_interval, verdict
+from helpers.stats import few_interval, verdict
 
 MEASURES = {"script": "script", "lexicon": "lexical", "order": "syntactic", "morphology": "morphological"}
 _KEYS = ["task", "representation", "metric", "change", "kin"]
@@ -37,12 +37,12 @@ def effects(
     return found[names].sort_values(names[:3], key=lambda x: pd.factorize(x)[0], kind="stable", ignore_index=True)
 
 
-def summary(effects: pd.DataFrame, *, draws: int = 1000) -> pd.DataFrame:
-    """table[task, representation, metric, change, kin, effect, low, high, n]: means, n originals resampled whole."""
+def summary(effects: pd.DataFrame) -> pd.DataFrame:
+    """table[task, representation, metric, change, kin, effect, low, high, n]: means over n originals, t intervals."""
     rows = []
     for key, part in effects.groupby(_KEYS, sort=False):
-        clusters = part["seed"].astype(str) + part["original"]
-        rows.append((*key, *cluster_interval(part["effect"], clusters, n=draws), clusters.nunique()))
+        each = part.groupby(["seed", "original"])["effect"].mean()
+        rows.append((*key, *few_interval(each), len(each)))
     return pd.DataFrame(rows, columns=[*_KEYS, "effect", "low", "high", "n"])
 
 
@@ -50,19 +50,28 @@ def beside(effects: pd.DataFrame, correlations: pd.DataFrame, together: pd.DataF
     """The effects on siblings, one row per task and change, with what correlation and regression say, and a verdict.
 
     `correlations` are `ranking.correlate`'s within-target rows, `together` is `ranking.mrqap`'s table; both need the
-    measures of `MEASURES`. Correlation claims what is positive at a Holm-corrected 5 %; an intervention finds an effect
-    where its interval lies below 0, since a twin is less like the target than its original.
+    measures of `MEASURES`. The verdict is that of `verdicts`.
     """
     table = summary(effects).query("kin == 'sibling'").assign(measure=lambda t: t["change"].map(MEASURES))
     keys = ["task", "representation", "metric", "measure"]
     named = correlations.rename(columns={"low": "r_low", "high": "r_high"})
     table = table.merge(named[[*keys, "r", "r_low", "r_high", "holm"]], on=keys, how="left")
     table = table.merge(together[[*keys, "partial_r", "p"]], on=keys, how="left")
-    cause = np.array([verdict(low, high) for low, high in zip(table["low"], table["high"])])
-    claims = (table["r"] > 0) & (table["holm"] < 0.05)
-    words = {(True, "below"): "agree: it matters", (True, "above"): "opposed", (False, "below"): "missed"}
-    words |= {(True, verdict(-1, 1)): "misleads: no effect found", (False, "above"): "opposed"}
-    return table.assign(verdict=[words.get(pair, "agree: none found") for pair in zip(claims, cause)])
+    return table.assign(verdict=verdicts(table)["verdict"])
+
+
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """table[cause_sure, r_sure, verdict], row by row, from table[low, high, r, holm] of effects and correlations.
+
+    Correlation claims where Holm's p is under 5 %, and its sign says what more similarity goes with; an intervention
+    finds an effect where its interval is off 0, and it takes similarity away, so the opposite sign agrees.
+    """
+    way = np.array([verdict(low, high) for low, high in zip(table["low"], table["high"])])
+    cause = np.where(way == "below", 1, np.where(way == "above", -1, 0))
+    claim = np.where(table["holm"] < 0.05, np.sign(table["r"].fillna(0)), 0).astype(int)
+    words = np.where(cause == 0, "misleads: no effect found", np.where(claim == 0, "missed", "opposed"))
+    words = np.where(cause == claim, np.where(cause == 0, "agree: none found", "agree: it matters"), words)
+    return pd.DataFrame(dict(cause_sure=cause != 0, r_sure=claim != 0, verdict=words), index=table.index)
 
 
 def _compared(task: str, representation: str, seed: int, originals: int) -> pd.DataFrame:

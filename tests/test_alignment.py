@@ -46,7 +46,7 @@ def test_retrieval_equals_the_loops_on_every_ordered_pair(margin):
 
 def test_mixed_retrieval_takes_candidates_from_the_other_array(monkeypatch):
     e, steered = space(), space(seed=3)
-    monkeypatch.setattr(alignment, "_BLOCK", 100)
+    monkeypatch.setattr(alignment, "_BLOCK", {"cpu": 100})
     found = alignment.correct(e, candidates=steered, margin=3)
     for p in range(3):
         for q in range(3):
@@ -57,7 +57,7 @@ def test_both_directions_come_from_one_gram_matrix_and_blocks_do_not_matter(monk
     e = space(languages=5, noise=1)
     whole, full = alignment.correct(e), alignment.correct(e, candidates=e)
     np.testing.assert_array_equal(whole, full)
-    monkeypatch.setattr(alignment, "_BLOCK", 2 * e.shape[1] ** 2)
+    monkeypatch.setattr(alignment, "_BLOCK", {"cpu": 2 * e.shape[1] ** 2})
     np.testing.assert_array_equal(alignment.correct(torch.tensor(e)), whole)
 
 

@@ -212,7 +212,7 @@ def moves(page, n: int, slider: str = "") -> list[float]:
         before = field.input_value()
         page.keyboard.press("ArrowRight")
         page.wait_for_function("count => window.moves.length > count", arg=i, timeout=20_000)
-        assert field.input_value() != before
+        page.wait_for_function("([field, before]) => field.value !== before", arg=[field.element_handle(), before])
     return page.evaluate("() => window.moves")
 
 
@@ -267,6 +267,7 @@ def test_every_control_of_the_explorer_does_what_it_says(page, lab, record_prope
         assert changed >= set(parts), f"{knob} left {set(parts) - changed} as they were"
     page.locator(".isogloss-strength input[type=number]").fill("0")
     page.keyboard.press("Enter")
+    page.wait_for_timeout(2000)  # until the picture of strength 0 is there: it is not one of the moves
     taken = moves(page, 20, ".isogloss-strength")
     record_property("explorer_median_ms", round(median(taken), 1))
     with capsys.disabled():

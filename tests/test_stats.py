@@ -4,7 +4,7 @@ import numpy as np
 import oracles
 import pandas as pd
 import pytest
-from scipy.stats import kstest, pearsonr, spearmanr
+from scipy.stats import kstest, pearsonr, spearmanr, ttest_1samp
 
 from helpers import stats
 
@@ -92,3 +92,35 @@ def test_partial_correlation_knows_what_is_undefined():
     assert stats.partial_correlation([*x, np.nan], [*(x * 2), 1]) == pytest.approx((1, 0, 5), abs=1e-9)
     with pytest.raises(ValueError, match="3 complete items for 1 controls"):
         stats.partial_correlation(x[:3], x[:3], [x[:3]])
+
+
+def test_the_interval_of_few_items_is_students():
+    values = np.random.default_rng(0).normal(size=5)
+    expected = ttest_1samp(values, 0).confidence_interval()
+    found = stats.few_interval(values)
+    assert found.estimate == pytest.approx(values.mean())
+    assert (found.low, found.high) == pytest.approx(tuple(expected))
+    assert np.isnan(stats.few_interval([1.0]).low)
+
+
+@pytest.mark.parametrize("rows, columns, rest", [(0, 0, 1), (1, 0, 1), (0, 1, 0.1), (1, 1, 1), (1, 1, 0.1)])
+def test_the_crossed_interval_misses_as_rarely_as_it_says(rows, columns, rest):
+    rng, missed = np.random.default_rng(0), 0
+    for _ in range(600):
+        cells = rows * rng.normal(size=(3, 1)) + columns * rng.normal(size=(1, 3)) + rest * rng.normal(size=(3, 3))
+        found = stats.crossed_interval(cells)
+        missed += not found.low <= 0 <= found.high
+    assert missed / 600 < 0.075
+
+
+def test_one_row_or_column_speaks_of_that_one():
+    values = np.random.default_rng(0).normal(size=(1, 5))
+    assert stats.crossed_interval(values) == stats.crossed_interval(values.T) == stats.few_interval(values[0])
+
+
+def test_contrasts_pair_what_is_equal_in_all_other_columns():
+    table = pd.DataFrame({"kind": ["a", "a", "b", "b"], "seed": [0, 1, 1, 0], "value": [1.0, 2.0, 5.0, 3.0]})
+    found = stats.contrasts(table, "kind", "value")
+    assert found.iloc[:4].equals(table)
+    less = found.iloc[4:].set_index("seed")
+    assert (less.kind == "a less b").all() and less.value.to_dict() == {0: -2.0, 1: -3.0}

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import records, store, summaries
+from helpers import records, stats, store, summaries
 
 TABLE = pd.DataFrame(
     {
@@ -21,7 +21,7 @@ TABLE = pd.DataFrame(
 
 def test_each_group_counts_the_same_however_many_rows_it_has():
     row = summaries.summarise(TABLE, ["k", "layer"], value="change", over="model").iloc[0]
-    assert (row.change, row.low, row.high, row.n) == (0.5, 0.0, 1.0, 2)
+    assert (row.change, row.low, row.high) == stats.few_interval([0.0, 1.0]) and row.n == 2
 
 
 def test_one_group_has_no_interval_and_an_unknown_column_is_named():
@@ -36,7 +36,21 @@ def test_a_summary_is_written_with_its_provenance(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "gather", lambda *_: TABLE)
     monkeypatch.setattr(records, "manifest", lambda _: runs)
     path = summaries.write("full", "steering.parquet", ["k"], value="change", over="model", folder=tmp_path)
-    assert path.read_text() == "k,change,low,high,n\n5,0.5,0,1,2\n"
+    assert path.read_text() == "k,change,low,high,n\n5,0.5,-5.8531,6.8531,2\n"
     facts = json.loads((tmp_path / "full-steering.json").read_text())
     assert facts["runs"] == ["1", "2"] and facts["commits"] == ["c"] and facts["seconds"] == 3
     assert facts["parameters"]["keys"] == ["k"] and facts["helpers"] == store.describe()["helpers"]
+
+
+def test_a_contrast_is_taken_within_a_group():
+    table = pd.DataFrame({"model": list("abab"), "units": ["x", "x", "y", "y"], "change": [1.0, 9.0, 2.0, 10.5]})
+    found = summaries.summarise(table, ["units"], value="change", over="model", contrast="units").set_index("units")
+    assert found.change.to_dict() == {"x": 5.0, "y": 6.25, "x less y": -1.25}
+    assert found.loc["x less y", ["low", "high"]].tolist() == list(stats.few_interval([-1.0, -1.5])[1:])
+
+
+def test_committed_summaries_are_read_with_where_they_come_from():
+    table, about = summaries.read("full-steering")
+    assert len(table) and about["parameters"]["sweep"] == "full" and about["commits"]
+    with pytest.raises(LookupError, match="no summary none.csv"):
+        summaries.read("none")
