@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from inspect import signature
 from typing import Any
 
@@ -47,12 +48,12 @@ class Activations:
             if len(bad):
                 raise ValueError(f"NaN or infinite activations in {len(bad)} of {len(self.table)} rows: {_named(bad)}")
 
-    @property
+    @cached_property
     def languages(self) -> list[str]:
         """The languages in order of appearance."""
         return list(dict.fromkeys(self.table["language"]))
 
-    @property
+    @cached_property
     def sentences(self) -> list:
         """The sentence ids in order of appearance."""
         return list(dict.fromkeys(self.table["sentence"]))
@@ -78,6 +79,11 @@ class Activations:
 
         ValueError naming the gaps when a language lacks sentences, and naming the keys that appear twice.
         """
+        return self.layer(layer)[self._parallel].unflatten(0, (len(self.languages), -1))
+
+    @cached_property
+    def _parallel(self) -> Tensor:
+        """The row of each language's each sentence, in the order of `parallel`."""
         _refuse_duplicates(self.table, ["language", "sentence"])
         keys = pd.MultiIndex.from_product([self.languages, self.sentences], names=["language", "sentence"])
         rows = pd.MultiIndex.from_frame(self.table[["language", "sentence"]]).get_indexer(keys)
@@ -88,7 +94,7 @@ class Activations:
             raise ValueError(
                 f"not parallel: of {total} sentences {counts} ({_named(gaps)}); keep the shared ones with .where()"
             )
-        return self.layer(layer)[torch.from_numpy(rows)].unflatten(0, (len(self.languages), -1))
+        return torch.from_numpy(rows)
 
 
 def embed(

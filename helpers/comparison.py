@@ -21,6 +21,7 @@ from helpers.interventions import steered
 from helpers.models import LanguageModel
 
 _READ = 20  # sentences of each language whose perplexity is taken
+_METRICS = ("top1", "centred", "pairs_matched")
 
 
 def catalogue(ks: Sequence[int], blocks: Sequence[int], *, rank: int) -> dict[tuple[str, str], dict]:
@@ -77,12 +78,13 @@ def compare(
     last = before.where(language=before.languages)
     last = Activations(last.values[:, -1:], last.table, last.layers[-1:])
     speaks = partial(_share, toward=toward, samples=samples, lexicon=lexicon, seed=seed)
-    base = _row(lm, table, last, seed)
+    levels = steering.levels_of(last, _METRICS)
+    base = _row(lm, table, last, levels, seed)
     rows = [("untouched", "", 0.0, *base[:-1], speaks(lm, table), 1.0)]
     for (method, setting), edits in tqdm(plans.items(), desc="methods", unit="plan", disable=None):
         for strength in strengths:
             with steered(lm, edits, strength):
-                (*found, seconds), share = _row(lm, table, last, seed), speaks(lm, table)
+                (*found, seconds), share = _row(lm, table, last, levels, seed), speaks(lm, table)
             rows.append((method, setting, strength, *found, share, seconds / base[-1]))
     columns = ["top1", "gain", "low", "high", "centred", "distance", "perplexity", "share", "cost"]
     return pd.DataFrame(rows, columns=["method", "setting", "strength", *columns])
@@ -159,10 +161,10 @@ def _share(lm: LanguageModel, table: pd.DataFrame, toward: str, samples: int, le
     return float(generation.shares(texts, lexicon=lexicon, languages=known).set_index("language").share[toward])
 
 
-def _row(lm: LanguageModel, table: pd.DataFrame, before: Activations, seed: int) -> tuple:
+def _row(lm: LanguageModel, table: pd.DataFrame, before: Activations, levels: Mapping, seed: int) -> tuple:
     """(top1, gain, low, high, centred, distance, perplexity, seconds) of the model as it is now."""
     after = activations.embed(lm, table, before.layers)
-    found = steering.measure(before, after, metrics=["top1", "centred", "pairs_matched"], seed=seed).set_index("metric")
+    found = steering.measure(before, after, metrics=_METRICS, seed=seed, levels=levels).set_index("metric")
     top = found.loc["top1"]
     read = table[table.sentence.isin(table.sentence.unique()[:_READ])]
     cost = generation.perplexity(lm, read).perplexity if generation.writes(lm) else pd.Series([np.nan])

@@ -5,6 +5,7 @@ analyses that share `weights` are resampled together and can be compared pair by
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,11 +29,14 @@ class Correlation(NamedTuple):
     n: int
 
 
+@lru_cache(maxsize=16)
 def weights(items: int, n: int = 1000, seed: int = 0) -> np.ndarray:
-    """How often each item is drawn in each of `n` resamples [replicate, item]; every row sums to `items`."""
+    """How often each item is drawn in each of `n` resamples [replicate, item], read-only; rows sum to `items`."""
     if items < 2:
         raise ValueError(f"{items} item to resample, at least 2 are needed; gather more sentences or clusters")
-    return np.random.default_rng(seed).multinomial(items, np.full(items, 1 / items), size=n)
+    drawn = np.random.default_rng(seed).multinomial(items, np.full(items, 1 / items), size=n)
+    drawn.flags.writeable = False
+    return drawn
 
 
 def interval(estimate, replicates, level: float = 0.95) -> Interval:

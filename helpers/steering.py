@@ -21,7 +21,13 @@ METRICS = (*RETRIEVAL, "pairs_matched", "pairs_all", "medoid")
 
 
 def measure(
-    before: Activations, after: Activations, *, metrics: Sequence[str] = METRICS, toward: str = "", seed: int = 0
+    before: Activations,
+    after: Activations,
+    *,
+    metrics: Sequence[str] = METRICS,
+    toward: str = "",
+    seed: int = 0,
+    levels: Mapping | None = None,
 ) -> pd.DataFrame:
     """table[layer, metric, before, after, change, low, high] of the same sentences, untouched and steered.
 
@@ -29,8 +35,18 @@ def measure(
     mixed: queries from the untouched model, candidates from the steered one. pairs_matched, pairs_all, medoid: mean
     cosine distances as in `alignment.distances`, and with `toward` also those to that language. Changes are after less
     before; low and high are their 95 % interval over sentences (NaN for distances, which are means over pairs).
+    `levels` of `before` and the same metrics save finding them again for each of many edits.
     """
-    return _changes(_levels(before, metrics, toward), before, after, metrics, toward, seed)
+    old, new = levels or levels_of(before, metrics, toward), levels_of(after, metrics, toward)
+    rows = []
+    for layer, metric in old:
+        was, now = old[layer, metric], new[layer, metric]
+        if metric == "mixed":
+            found = alignment.correct(before.parallel(layer), candidates=after.parallel(layer))
+            now = alignment.per_sentence(found)
+        low, high = stats.mean_interval(now - was, seed=seed)[1:] if metric in RETRIEVAL else (np.nan, np.nan)
+        rows.append((layer, metric, np.mean(was), np.mean(now), np.mean(now) - np.mean(was), low, high))
+    return pd.DataFrame(rows, columns=["layer", "metric", "before", "after", "change", "low", "high"])
 
 
 def grid(
@@ -48,11 +64,12 @@ def grid(
     `plans` maps a key, one value for each of `names`, to a list of edits. `before` saves embedding the untouched model.
     """
     before = before or activations.embed(lm, table)
-    parts, old = [], _levels(before, metrics)
+    parts, levels = [], levels_of(before, metrics)
     for key, edits in tqdm(plans.items(), desc="steering", unit="plan", disable=None):
         with steered(lm, edits):
             after = activations.embed(lm, table, before.layers)
-        parts.append(_changes(old, before, after, metrics, "", seed).assign(**dict(zip(names, key))))
+        found = measure(before, after, metrics=metrics, seed=seed, levels=levels)
+        parts.append(found.assign(**dict(zip(names, key))))
     return pd.concat(parts, ignore_index=True)[[*names, *parts[0].columns[:7]]]
 
 
@@ -119,22 +136,7 @@ def by_strength(states: Mapping[float, np.ndarray], table: pd.DataFrame) -> pd.D
     return pd.DataFrame(rows, columns=["strength", "metric", "value"])
 
 
-def _changes(
-    old: dict, before: Activations, after: Activations, metrics: Sequence[str], toward: str, seed: int
-) -> pd.DataFrame:
-    """`measure`, with the levels of the untouched model given: they are the same for every plan of a grid."""
-    new, rows = _levels(after, metrics, toward), []
-    for layer, metric in old:
-        was, now = old[layer, metric], new[layer, metric]
-        if metric == "mixed":
-            found = alignment.correct(before.parallel(layer), candidates=after.parallel(layer))
-            now = alignment.per_sentence(found)
-        low, high = stats.mean_interval(now - was, seed=seed)[1:] if metric in RETRIEVAL else (np.nan, np.nan)
-        rows.append((layer, metric, np.mean(was), np.mean(now), np.mean(now) - np.mean(was), low, high))
-    return pd.DataFrame(rows, columns=["layer", "metric", "before", "after", "change", "low", "high"])
-
-
-def _levels(state: Activations, metrics: Sequence[str], toward: str = "") -> dict[tuple[int, str], np.ndarray]:
+def levels_of(state: Activations, metrics: Sequence[str], toward: str = "") -> dict[tuple[int, str], np.ndarray]:
     """(layer, metric) -> top-1 of each sentence, over all ordered pairs, or a mean distance; mixed starts from top1."""
     levels = {}
     for layer in state.layers:

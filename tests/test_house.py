@@ -44,7 +44,7 @@ FLOORS = [
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 MODULES = sorted((ROOT / "helpers").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "figures" / "README.md"]
 PLAIN = [*ROOT.glob("*.md"), *PAGES[1:], ROOT / "Makefile", ROOT / "CITATION.cff", *ROOT.glob("binder/*")]
 COMMON = dict(
     model="mini", revision="", corpus="world", languages=[], seed=0, dtype="auto", device="auto", interactive=True
@@ -229,3 +229,10 @@ def test_binder_builds_what_the_project_asks_for():
     for notebook in re.findall(r"notebooks/\w+\.ipynb", script):
         assert (ROOT / notebook).exists()
     _check_command(re.search(r"python -m helpers (.+)", script)[1].split(), "postBuild", {})
+
+
+def test_every_figure_is_shown_with_what_it_says():
+    text = (ROOT / "figures" / "README.md").read_text()
+    told = dict(re.findall(r'<img src="([^"]+)\.png" width="760" alt="([^"]+)">', text))
+    assert sorted(told) == sorted(path.stem for path in (ROOT / "figures").glob("*.png"))
+    assert all(len(alt.split()) >= 6 for alt in told.values())
