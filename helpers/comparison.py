@@ -20,7 +20,7 @@ from helpers.fitting import Fitting
 from helpers.interventions import steered
 from helpers.models import LanguageModel
 
-_READ = 20  # sentences of each language whose perplexity is taken
+_READ = 12  # sentences of each language whose perplexity is taken
 _METRICS = ("top1", "centred", "pairs_matched")
 
 

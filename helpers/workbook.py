@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 def execute(names: list[str] | None = None, *, force: bool = False, workers: int = 1) -> pd.DataFrame:
     """Table [notebook, seconds, status, message] of the numbered notebooks, in order; status is as in `run.notebook`.
 
-    At most `workers` run at once, the first one alone, and each in a process of its own with its share of the cores. A
-    notebook that fails stops none of the others.
+    At most `workers` run at once, the first one alone, each in a process of its own with its share of the cores, or all
+    of them where nothing else can run beside it. A notebook that fails stops none of the others.
     """
     names = names or run.listed()
     before = {name: reads(name, names) for name in names}
@@ -34,9 +34,10 @@ def execute(names: list[str] | None = None, *, force: bool = False, workers: int
     try:
         with tqdm(total=len(names), desc="workbook", unit="notebook", disable=None) as bar:
             while waiting or running:
-                for name in [name for name in waiting if before[name] <= set(rows)][: workers - len(running)]:
+                ready = [name for name in waiting if before[name] <= set(rows)][: workers - len(running)]
+                threads = 0 if not running and len(ready) == 1 else max(1, _cores() // workers)  # 0: all
+                for name in ready:
                     waiting.remove(name)
-                    threads = 0 if name == names[0] else max(1, _cores() // workers)
                     running[name] = (*_start(name, force, threads), time.time())
                 bar.set_postfix_str(", ".join(running))
                 ended = wait([pipe for pipe, *_ in running.values()], timeout=1)
