@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from statistics import median
 
 import numpy as np
 import pandas as pd
@@ -73,7 +72,7 @@ def compare(
     The untouched model comes first. Retrieval and the distance between translations are those of the last layer, after
     every edit; gain is the paired change of top1 with its interval over sentences. Perplexity is of the table's first
     texts, geometric mean over languages (NaN for an encoder); share is that of `samples` generated texts in the
-    language `toward` (NaN without); cost is the median time of embedding a batch over that of the untouched model.
+    language `toward` (NaN without); cost is the time of embedding the table over the untouched model's, once each.
     """
     last = before.where(language=before.languages)
     last = Activations(last.values[:, -1:], last.table, last.layers[-1:])
@@ -163,19 +162,12 @@ def _share(lm: LanguageModel, table: pd.DataFrame, toward: str, samples: int, le
 
 def _row(lm: LanguageModel, table: pd.DataFrame, before: Activations, levels: Mapping, seed: int) -> tuple:
     """(top1, gain, low, high, centred, distance, perplexity, seconds) of the model as it is now."""
+    start = time.perf_counter()
     after = activations.embed(lm, table, before.layers)
+    seconds = time.perf_counter() - start
     found = steering.measure(before, after, metrics=_METRICS, seed=seed, levels=levels).set_index("metric")
     top = found.loc["top1"]
     read = table[table.sentence.isin(table.sentence.unique()[:_READ])]
     cost = generation.perplexity(lm, read).perplexity if generation.writes(lm) else pd.Series([np.nan])
     numbers = (top.after, top.change, top.low, top.high, found.after["centred"], found.after["pairs_matched"])
-    return (*numbers, float(np.exp(np.log(cost).mean())), _seconds(lm, table.head(64)))
-
-
-def _seconds(lm: LanguageModel, table: pd.DataFrame) -> float:
-    def once() -> float:
-        start = time.perf_counter()
-        activations.embed(lm, table, [-1])
-        return time.perf_counter() - start
-
-    return median(once() for _ in range(3))
+    return (*numbers, float(np.exp(np.log(cost).mean())), seconds)
