@@ -51,7 +51,8 @@ soak: $(VENV)/.ready-test
 	$(RUN) tests/soak.py
 
 lab: $(VENV)/.ready
-	$(VENV)/bin/jupyter lab --ip=127.0.0.1 notebooks/00_start_here.ipynb
+	$(VENV)/bin/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
+	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB_ARGS)
 
 clean:
 	rm -rf $(VENV) data/cache data/results

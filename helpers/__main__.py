@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError as error:
+    raise SystemExit(f"{error}: not set up in this Python; after make workbook: source .venv/bin/activate") from None
 
 app = typer.Typer(
     help=__doc__.splitlines()[0], add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True

@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 # Scripts written without spaces: Thai and Lao, Tibetan, Myanmar, Khmer, kana, Han. Each character counts as a word.
 _UNSPACED = re.compile("([\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
 _UNKNOWN_LIMIT = 0.05  # share of unknown tokens above which a language is named in a warning
+_TOLD: set[str] = set()  # shares of unknown tokens that have been warned of
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ def described(table: pd.DataFrame, text: Text) -> pd.DataFrame:
     share = (sums["unknown"] / sums["own"])[lambda shares: shares > _UNKNOWN_LIMIT]
     if len(share):
         named = ", ".join(f"{language} {value:.0%}" for language, value in share.items())
-        warnings.warn(f"over {_UNKNOWN_LIMIT:.0%} of the tokens are unknown to the model in {named}", stacklevel=3)
+        if named not in _TOLD:  # once is enough, and edits are measured on the same texts again and again
+            _TOLD.add(named)
+            warnings.warn(f"over {_UNKNOWN_LIMIT:.0%} of the tokens are unknown to the model in {named}", stacklevel=3)
     return table.reset_index(drop=True).assign(
         tokens=text.tokens, fertility=text.own / text.words, unknown=text.unknown / columns["own"]
     )

@@ -157,7 +157,12 @@ def _share(lm: LanguageModel, table: pd.DataFrame, toward: str, samples: int, le
         return float("nan")
     texts = generation.sample(lm, samples, seed=seed, max_tokens=24).text
     known = None if lexicon is not None else list(table.language.unique())
-    return float(generation.shares(texts, lexicon=lexicon, languages=known).set_index("language").share[toward])
+    try:
+        found = generation.shares(texts, lexicon=lexicon, languages=known)
+    except LookupError as error:  # of a language that the identifier does not know no share can be told
+        warnings.warn(f"no share of generated text: {error.args[0]}", stacklevel=3)
+        return float("nan")
+    return float(found.set_index("language").share[toward])
 
 
 def _row(lm: LanguageModel, table: pd.DataFrame, before: Activations, levels: Mapping, seed: int) -> tuple:

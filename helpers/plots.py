@@ -400,12 +400,16 @@ def forest(table: pd.DataFrame, ax: Axes, *, y: str, x: str, sure: str, referenc
 def ranks(table: pd.DataFrame, ax: Axes, *, x: str, y: str, name: str, sure: str) -> Axes:
     """A line for each name over the columns of x, at its rank y in each, 1 on top; lines that cross disagree.
 
-    Where `sure` is False the mark is hollow. Names stand at the right end, one above the other where ranks are tied.
+    Where `sure` is False the mark is hollow, and lines to it are pale. Names stand at the right end, one above the
+    other where ranks are tied.
     """
     columns, shade = list(dict.fromkeys(table[x])), colours(table[name])
     for label, part in table.groupby(name, sort=False):
         at = part[x].map(columns.index)
-        ax.plot(at, part[y], color=shade[label], lw=1.8, zorder=1)
+        known = part[sure].to_numpy()
+        for i, both in enumerate(known[:-1] & known[1:]):
+            ends = slice(i, i + 2)
+            ax.plot(at.iloc[ends], part[y].iloc[ends], color=shade[label], lw=1.8, alpha=1 if both else 0.25, zorder=1)
         for place, rank, known in zip(at, part[y], part[sure]):
             ax.plot(place, rank, marker="o", ms=6.5, mec=shade[label], mew=1.6, mfc=shade[label] if known else "white")
     tied = table[table[x] == columns[-1]].sort_values([y, name]).groupby(y)

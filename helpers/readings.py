@@ -146,10 +146,10 @@ def trade_off(curves: pd.DataFrame, least: float = 0.05) -> str:
     sunk = sum(part.loc[part.accuracy.idxmax()].low - part.high.iloc[-1] > least for _, part in told)
     text = (
         f"Over layers, poolings and kinds of pair, meaning rises in **{count.above['meaning']}** of {total} cases and "
-        f"form falls in **{fell}**, rises in **{count.above['form']}**; it ends more than {least} below an earlier "
+        f"form falls in **{fell}**, rises in **{count.above['form']}**; form ends more than {least} below an earlier "
         f"peak in **{sunk}**."
     )
-    if sunk > fell:
+    if sunk > fell and 5 * sunk > total:
         where = "most places" if 2 * sunk > total else "some places"
         return f"{text} Form is told early and then lost in {where}."
     if not fell:

@@ -149,7 +149,7 @@ def _file(package: str, path: str) -> Path:
     """A data file of an installed package, found without importing it."""
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
-        wanted = {"urielplus": "'isogloss[typology]'", "lang2vec": "--no-deps lang2vec==1.1.2"}[package]
+        wanted = {"urielplus": "-c constraints.txt -e '.[typology]'", "lang2vec": "--no-deps lang2vec==1.1.2"}[package]
         raise LookupError(f"these measures read data of the package {package}, which is not here: pip install {wanted}")
     file = Path(found.submodule_search_locations[0]) / path
     if not file.exists():

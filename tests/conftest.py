@@ -12,3 +12,11 @@ def _closed_figures():
     import matplotlib.pyplot as plt
 
     plt.close("all")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_told():
+    """Every test hears the warnings that a person hears once."""
+    from helpers import batches
+
+    batches._TOLD.clear()
