@@ -34,7 +34,8 @@ def test_a_notebook_waits_for_the_first_and_for_those_it_reads(home):
     assert workbook.reads("03_other", names) == {"00_start", "01_expert_discovery"}  # 02 has another name here
 
 
-def test_two_at_once_keep_the_order_that_reading_asks_for_and_go_on_after_a_failure(home):
+def test_two_at_once_keep_the_order_that_reading_asks_for_and_go_on_after_a_failure(home, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # a Dask cluster of another test leaves its own behind
     write_notebook(home, "00_start", PARAMETERS, NOTE)
     write_notebook(home, "01_expert_discovery", PARAMETERS, NOTE, "1 / 0")
     write_notebook(home, "02_steering", PARAMETERS + 'experts_run: str = ""\n', NOTE)
