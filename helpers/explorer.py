@@ -220,6 +220,7 @@ class Explorer:
 
     def _once(self, key: tuple, made: Callable[[], Any]) -> Any:
         """The answer kept under the key, or the one that is made now; beyond `_KEPT` the one unused longest goes."""
+        key = (self.seed, self.samples, *key)  # explorers made by dataclasses.replace share what is made
         answer = self._made.pop(key) if key in self._made else made()
         self._made[key] = answer
         while len(self._made) > _KEPT:

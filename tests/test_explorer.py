@@ -141,7 +141,7 @@ def test_an_answer_is_made_once_and_old_ones_go(ask, monkeypatch):
     for number in range(200):
         other._once((number,), lambda number=number: number)
         other._once((0,), lambda: pytest.fail("thrown away although it was in use"))
-    assert len(other._made) == 64 and (199,) in other._made
+    assert len(other._made) == 64 and (other.seed, other.samples, 199) in other._made
 
 
 def test_explorers_of_other_strengths_share_all_but_the_map(ask):
@@ -187,3 +187,7 @@ def test_readings_follow_from_the_intervals():
     assert "not distinguishable from 0" in unsure
     found = pd.DataFrame({"language": ["ba", "bb"], "before": [0.5, 0.0], "after": [1.0, 1.0]})
     assert readings.translated(found) == "Its translation comes first in 0.5 of 2 languages before, in **2** after."
+
+
+def test_explorers_of_other_samples_do_not_share_texts(ask):
+    assert len(ask.texts(SETTING, 1.0)) != len(replace(ask, samples=ask.samples + 3).texts(SETTING, 1.0))
