@@ -17,7 +17,7 @@ from helpers import stats
 STATISTICS = ("within_target", "within_source", "centred", "pooled")  # the last is confounded by hard targets
 EXPERIMENT = ["task", "representation", "metric"]  # keys of scores beside source and target, where present
 _AXIS = {"within_target": -1, "within_source": -2}  # what one correlation runs over; the others run over both
-_FEWEST = 3  # a correlation of two points is always 1 or -1
+FEWEST = 3  # a correlation of two points is always 1 or -1
 
 
 def within_target(scores: pd.DataFrame, values: pd.DataFrame, method: str = "pearson") -> pd.DataFrame:
@@ -160,7 +160,7 @@ def correlation(terms: np.ndarray) -> np.ndarray:
         spread_v, spread_s = vv - v * v / n, ss - s * s / n
         r = np.clip((sv - s * v / n) / np.sqrt(spread_v * spread_s), -1, 1)
         varied = (spread_v > 1e-12 * vv) & (spread_s > 1e-12 * ss)
-    return np.where(varied & (n >= _FEWEST), r, np.nan)
+    return np.where(varied & (n >= FEWEST), r, np.nan)
 
 
 def estimate(terms: np.ndarray, statistic: str, weights: np.ndarray | None = None) -> dict[str, float]:

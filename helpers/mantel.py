@@ -13,6 +13,7 @@ import pandas as pd
 from helpers import stats
 from helpers.association import (
     EXPERIMENT,
+    FEWEST,
     STATISTICS,
     correlation,
     estimate,
@@ -23,7 +24,6 @@ from helpers.association import (
     stacked,
 )
 
-FEWEST = 4  # languages: a correlation over the sources of a target needs three
 _RANK = 1e-10  # a share of variance below this is rounding
 _CHUNK = 50  # permuted tables held at once
 
@@ -49,10 +49,9 @@ def correlate(
     rows = []
     for keys, table in experiments(scores):
         S, V = stacked(table, similarity)
-        if len(S) < FEWEST:
-            raise ValueError(
-                f"{len(S)} languages, but a correlation within targets needs {FEWEST}; take more languages"
-            )
+        most = int(S.notna().sum(axis=1).max())
+        if "within_target" in statistics and most < FEWEST:
+            raise ValueError(f"{most} sources of one target, but a correlation needs {FEWEST}; take more languages")
         weights = stats.weights(len(S), draws, seed)
         moved = _shuffled(S, permutations, seed)
         for pairs, shown in (("common", common(V)), ("full", V)):

@@ -22,13 +22,14 @@ def steering_gain(gain: pd.DataFrame, k: int, over: str) -> str:
                 f"{row.layer} ({row.change:+.3f} [{row.low:+.3f}, {row.high:+.3f}])"
             )
         own, less, other = units.partition(" less ")
-        words = {"above": "raises retrieval at layer", "below": "lowers it at layer"}
-        words = {"above": "gains more at layer", "below": "gains less at layer"} if less else words
-        found = [f"{words[way]} {', '.join(said[way])}" for way in words if said[way]]
-        start, nowhere = f"overwriting {k} **{own}** ", "changes retrieval at no layer"
         if less:
-            start, nowhere = f"than with **{other}**, retrieval with {own} ", "is not told apart at any layer"
-        text.append(start + (" and ".join(found) or nowhere))
+            start, nowhere = f"than with **{other}**, retrieval with {own}", "is not told apart at any layer"
+            words = {"above": "gains more at layer", "below": "gains less at layer"}
+        else:
+            start, nowhere = f"overwriting {k} **{own}**", "changes retrieval at no layer"
+            words = {"above": "raises retrieval at layer", "below": "lowers it at layer"}
+        found = [f"{words[way]} {', '.join(said[way])}" for way in words if said[way]]
+        text.append(f"{start} {' and '.join(found) or nowhere}")
     return f"{over}: {'; '.join(text)}."
 
 

@@ -121,8 +121,8 @@ def _digest(folder: Path, pattern: str = "*.py") -> str:
 def _seen(value: object) -> list:
     """Names, sizes and times of the files that a parameter such as csv:PATH or a model's folder names."""
     name = re.sub("^[a-z0-9]+:", "", value) if isinstance(value, str) else ""
-    path = ROOT / Path(name).expanduser()
-    if not name or not path.exists():
+    path = ROOT / os.path.expanduser(name)
+    if not name or not os.path.exists(path):  # unlike Path.exists, for any text
         return []
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     facts = [(str(file.relative_to(path)), file.stat()) for file in files if file.is_file()]

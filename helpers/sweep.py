@@ -152,8 +152,8 @@ def _add(rows: dict, point: Mapping, declared: Mapping) -> None:
 
 def _reads(found: Mapping, point: Mapping, before: Mapping) -> dict:
     """Values of parameters such as `experts_run`, which name the run to read: the one at the same point."""
-    writers = results.READERS
-    return {name: before[writers[name]] for name in found if name not in point and writers.get(name) in before}
+    wanted = {name: results.READERS.get(name) for name in found if name not in point}
+    return {name: before[notebook] for name, notebook in wanted.items() if notebook in before}
 
 
 def _release(waiting: dict, ready: dict, state: dict, retry_failed: bool) -> None:

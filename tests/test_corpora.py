@@ -472,3 +472,10 @@ def test_annotated_sentences_of_a_corpus_are_glossed_in_english_where_it_has_eng
     assert without.gloss.tolist() == [""] * 4
     monkeypatch.setattr(typology, "languages", lambda ids: (_ for _ in ()).throw(LookupError("no urielplus")))
     assert corpora.annotated("sib200", corpora.load("sib200", ["deu_Latn"])).family.tolist() == ["", ""]
+
+
+def test_a_language_that_is_no_plain_name_is_refused(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("language,sentence,text,split\n<b>x</b>,1,yes,test\n")
+    with pytest.raises(ValueError, match="language '<b>x</b>'; take letters"):
+        corpora.load(f"csv:{path}")

@@ -124,3 +124,8 @@ def test_pages_hold_in_a_real_browser_at_desktop_and_phone_width(home, monkeypat
                 view.wait_for_function("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
             assert told == []
         browser.close()
+
+
+def test_corpus_text_in_a_line_of_markdown_is_no_markup():
+    shown = pages.inline("<img src=x onerror=1> *a* [b](c) `d`")
+    assert "<" not in shown and shown.startswith("&lt;img") and "\\*a\\*" in shown and "\\[b\\]" in shown

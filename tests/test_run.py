@@ -202,3 +202,12 @@ def test_the_death_of_a_kernel_told_to_stop_is_left_unsaid():
 
     assert not kernels._unexpected(record(DeadKernelError("Kernel died")))
     assert kernels._unexpected(record(ValueError("else")))
+
+
+def test_a_run_is_another_one_when_a_file_it_names_has_changed(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("a")
+    before = run._seen(f"csv:{path}")
+    path.write_text("a, b")
+    assert before and run._seen(f"csv:{path}") != before and len(run._seen(str(tmp_path))) == 1
+    assert run._seen("world") == run._seen("~nobody/x") == run._seen("x" * 5000) == run._seen(3) == []

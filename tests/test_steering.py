@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 
 from helpers import activations, alignment, comparison, experts, interventions, methods, planted, readings, steering
 from helpers.fitting import Fitting
@@ -134,3 +135,10 @@ def test_a_sentence_finds_its_paraphrase_among_those_of_its_language(monkeypatch
     found = comparison.paraphrased(LM, TABLE, {("untouched",): [], ("cured",): CURE}, "world")
     assert (found.top1 == 1).all() and len(found) == 2 * 2 * 2  # plans, languages, layers; word order changes nothing
     assert comparison.paraphrased(LM, TABLE, {("untouched",): []}, "sib200").empty
+
+
+def test_a_language_that_no_identifier_knows_has_no_share_and_a_warning():
+    lm = tiny.language_model("llama")
+    table = pd.DataFrame({"language": ["aaa_Latn"], "sentence": ["s"], "text": tiny.SENTENCES[:1]})
+    with pytest.warns(UserWarning, match="no share of generated text"):
+        assert np.isnan(comparison._share(lm, table, "aaa_Latn", 2, None, 0))

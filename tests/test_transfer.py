@@ -211,3 +211,17 @@ def test_pud_has_800_training_and_200_test_sentences_with_the_same_ids():
     assert ids[0] == ids[1] and len(ids[0]) == 200 and not ids[0] & set(train.sentence)
     table = transfer.measure("pos", "ngrams", train, test).table
     assert _score(table, "eng_Latn", "eng_Latn") > 0.9
+
+
+def test_a_correlation_within_targets_needs_three_sources_and_any_number_of_targets():
+    scores, similarity = planted.transfer(languages=6)
+    two = scores[scores.source.isin(scores.source.unique()[:2])]
+    with pytest.raises(ValueError, match="2 sources of one target, but a correlation needs 3"):
+        ranking.correlate(two, similarity, statistics=("within_target",), permutations=9, draws=9)
+    few = scores[scores.target.isin(scores.target.unique()[:3])]
+    assert ranking.correlate(few, similarity, statistics=("within_target",), permutations=9, draws=9).r.notna().all()
+
+
+def test_a_negative_correlation_is_a_claim_too():
+    table = pd.DataFrame({"low": [0.05, -0.1], "high": [0.2, 0.1], "r": [-0.6, -0.6], "holm": [0.001, 0.001]})
+    assert twins.verdicts(table).verdict.tolist() == ["agree: it matters", "misleads: no effect found"]
