@@ -85,9 +85,14 @@ def parallel(table: pd.DataFrame) -> pd.DataFrame:
     return _aligned(shared, "table")
 
 
+def grouping(name: str) -> str:
+    """What the `groups` of a corpus are: `family` in the world, `script` elsewhere."""
+    return "family" if name.partition(":")[0] == "world" else "script"
+
+
 def groups(name: str, languages: Sequence[str]) -> dict[str, str]:
     """Language -> what it is drawn and left out together with: its family in the world, its script elsewhere."""
-    if name.partition(":")[0] == "world":
+    if grouping(name) == "family":
         known = _world(name.partition(":")[2]).languages.set_index("language").family
         return {language: known[language] for language in languages}
     return {language: language.rpartition("_")[2] for language in languages}
@@ -166,7 +171,7 @@ def _pick(languages: list[str], there: Iterable[str], name: str) -> list[str]:
     if unknown := [language for language in absent if language not in known]:
         _unknown(f"language of {name}", unknown[0], sorted({*there, *known}))
     if absent or not there:
-        what = f"{name} has no file for {', '.join(absent) or 'this split'}"
+        what = f"{name} has no file for {', '.join(absent) or ('any language' if known else 'this split')}"
         if not known:
             raise LookupError(what)
         flags = f" --languages {','.join(absent)}" if absent else ""

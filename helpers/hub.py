@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 from huggingface_hub import constants, list_repo_files, list_repo_refs, snapshot_download
 from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from helpers import DATA
 from helpers.names import known
@@ -62,13 +63,34 @@ def locate(name: str, revision: str, subfolder: str, *, weights: bool = True) ->
     return steps[revision], revision
 
 
+def is_here(name: str) -> bool:
+    """Whether a model of this name is a folder, a mini series, or in part in the hub's cache on this machine."""
+    mini, cached = DATA / "cache" / "models" / name, Path(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}")
+    return Path(name).expanduser().is_dir() or mini.is_dir() or cached.is_dir()
+
+
+def refuse_absent(name: str) -> None:
+    """LookupError for a name that is no folder here and cannot be a hub id, or not while the hub is off."""
+    if is_here(name):
+        return
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        raise LookupError(f"no folder {name!r}, and a hub id is OWNER/NAME{_nearest(name)}") from None
+    if constants.HF_HUB_OFFLINE:
+        move = f"on a connected machine: python -m helpers prefetch {name}"
+        raise LookupError(f"no model {name!r} on this machine, and the hub is off{_nearest(name)}; {move}")
+
+
 def _local(name: str) -> Path | None:
     """The folder that a name stands for on this machine; None when it can only be a hub id."""
     mini = DATA / "cache" / "models" / name
     if re.fullmatch(r"mini[\w.-]*", name) and mini.is_dir():
         return mini
     if name.startswith("mini") and "/" not in name:
-        raise LookupError(f"no mini model {name!r} yet{_nearest(name)}; python -m helpers pretrain {name} trains it")
+        raise LookupError(
+            f"no mini model {name!r} yet{_nearest(name)}; if it has a recipe: python -m helpers pretrain {name}"
+        )
     return Path(name).expanduser() if Path(name).expanduser().is_dir() else None
 
 
@@ -92,7 +114,7 @@ def _nearest(name: str) -> str:
     """A hint at the known names most like `name`: mini series and downloaded repositories."""
     minis = [path.name for path in (DATA / "cache" / "models").glob("mini*")]
     cached = [path.name[8:].replace("--", "/") for path in Path(constants.HF_HUB_CACHE).glob("models--*")]
-    near = get_close_matches(name, [*minis, *cached], cutoff=0.3) or sorted(minis)
+    near = get_close_matches(name, [*minis, *cached], cutoff=0.6)
     return f"; did you mean {', '.join(near)}?" if near else ""
 
 

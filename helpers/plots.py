@@ -14,6 +14,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
@@ -290,7 +291,23 @@ def move_points(table: pd.DataFrame, ax: Axes, *, by: str = "family") -> Axes:
     for (_, part), line, name in zip(table.groupby(by, sort=False), ax.lines, ax.texts, strict=True):
         line.set_data(part.x, part.y)
         name.set_position((part.x.median(), part.y.median()))
+    _keep_apart(ax)
     return ax
+
+
+def _keep_apart(ax: Axes) -> None:
+    """Names of a map moved up, from the lowest on, until none covers another."""
+    placed, inches = [], ax.figure.dpi / 72
+    for name in sorted(filter(Text.get_text, ax.texts), key=lambda name: name.get_position()[1]):
+        x, low = ax.transData.transform(name.get_position())
+        y = low
+        wide, high = 0.3 * len(name.get_text()) * name.get_fontsize() * inches, name.get_fontsize() * inches
+        for other_x, other_y, other_wide in sorted(placed, key=lambda place: place[1]):
+            if abs(x - other_x) < wide + other_wide and abs(y - other_y) < high:
+                y = other_y + high
+        placed.append((x, y, wide))
+        if y != low:
+            name.set_y(ax.transData.inverted().transform((x, y))[1])
 
 
 def _margin(values: pd.Series) -> tuple[float, float]:

@@ -8,29 +8,41 @@ from helpers import profiles
 from helpers.comparison import frontier
 from helpers.stats import cluster_interval, verdict
 
+_OFF = ("above", "below")  # verdicts of an interval that does not hold 0
+
 
 def steering_gain(gain: pd.DataFrame, k: int, over: str) -> str:
-    """Where each kind of units changes retrieval, from table[units, k, layer, change, low, high].
+    """Where each kind of units changes retrieval, from table[units, k, layer, change, low, high]: words, then numbers.
 
-    Units `a less b` are contrasts (`stats.contrasts`): where a gains more than b does.
+    Units `a less b` are contrasts (`stats.contrasts`): where a gains more than b does. The numbers are a table in
+    Markdown, a column for each layer, bold where the interval is off 0.
     """
-    text = []
-    for units, part in gain[gain["k"] == k].groupby("units", sort=False):
-        said = {"above": [], "below": [], "not distinguishable from": []}
-        for row in part.itertuples():
-            said[verdict(row.low, row.high)].append(
-                f"{row.layer} ({row.change:+.3f} [{row.low:+.3f}, {row.high:+.3f}])"
-            )
-        own, less, other = units.partition(" less ")
-        if less:
-            start, nowhere = f"than with **{other}**, retrieval with {own}", "is not told apart at any layer"
-            words = {"above": "gains more at layer", "below": "gains less at layer"}
-        else:
-            start, nowhere = f"overwriting {k} **{own}**", "changes retrieval at no layer"
-            words = {"above": "raises retrieval at layer", "below": "lowers it at layer"}
-        found = [f"{words[way]} {', '.join(said[way])}" for way in words if said[way]]
-        text.append(f"{start} {' and '.join(found) or nowhere}")
-    return f"{over}: {'; '.join(text)}."
+    part = gain[gain["k"] == k]
+    part = part.assign(way=[verdict(row.low, row.high) for row in part.itertuples()])
+    told = "; ".join(_where(units, rows) for units, rows in part.groupby("units", sort=False))
+    cells = {(row.units, row.layer): _cell(row) for row in part.itertuples()}
+    layers = sorted(set(part["layer"]))
+    lines = [["change of top-1", *(f"layer {layer}" for layer in layers)], ["---"] * (len(layers) + 1)]
+    lines += [[units, *(cells.get((units, layer), "") for layer in layers)] for units in part["units"].unique()]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{over}, retrieval when {k} units are overwritten: {told}.\n\n{table}"
+
+
+def _cell(row) -> str:
+    change = f"**{row.change:+.3f}**" if row.way in _OFF else f"{row.change:+.3f}"
+    return f"{change} [{row.low:+.3f}, {row.high:+.3f}]"
+
+
+def _where(units: str, rows: pd.DataFrame) -> str:
+    """The layers at which one kind of units, or one less another, is told apart from 0."""
+    own, less, other = units.partition(" less ")
+    above, below = (", ".join(map(str, rows.layer[rows.way == way])) for way in _OFF)
+    if less:
+        found = [f"{word} at layer {at}" for word, at in (("more", above), ("less", below)) if at]
+        start = f"{own} gain {' and '.join(found)} than **{other}**"
+        return start if found else f"{own} and **{other}** are not told apart at any layer"
+    found = [f"{word} at layer {at}" for word, at in (("raise it", above), ("lower it", below)) if at]
+    return f"**{own}** {' and '.join(found) or 'change it at no layer'}"
 
 
 def trade(table: pd.DataFrame, posthoc: float) -> str:

@@ -1,7 +1,8 @@
 """Notebooks without a person: papermill with guards.
 
 One idea: a run is refused before it starts or ends whole. Parameters are checked by name and type against the
-notebook's tagged cell; the notebook executes beside its final name, which it takes only when every cell has completed.
+notebook's tagged cell, and what they name must be there; the notebook executes beside its final name, which it takes
+only when every cell has completed.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ import nbformat
 import papermill
 from nbclient.exceptions import DeadKernelError
 
-from helpers import FIGURES, ROOT, kernels, results, store
+from helpers import FIGURES, ROOT, corpora, hub, kernels, results, store
 from helpers.parameters import Parameter, check, inspect, nearest
 
 HOUSE = Path(__file__).resolve().parents[1]  # holds the package, and the notebooks unless ISOGLOSS_HOME has its own
@@ -63,9 +64,26 @@ def notebook(
     if not force and _is_complete(plan):
         store.write_json(plan["folder"] / results.MARKER, _marker(plan) | {"asked": time.time()})
         return _result(plan, "skipped", 0.0)
+    refuse_absent(plan["parameters"])
     started = time.time()
     _execute(plan, given, quiet)
     return _result(plan, "completed", time.time() - started)
+
+
+def refuse_absent(values: Mapping) -> None:
+    """LookupError or ValueError where what all notebooks call corpus, languages or model names nothing that is there.
+
+    The test split is read whole, so a damaged file is told as well. A model is not loaded, nor looked for on the hub.
+    """
+    if "corpus" in values:
+        _refuse_corpus(_placed(values["corpus"]), *map(str, values.get("languages", [])))
+    name = values.get("model", "")
+    if re.fullmatch(r"mini[\w.-]*", name) and not hub.is_here(name):
+        from helpers import pretrain  # here: torch takes seconds to import, and most models are there
+
+        pretrain.recipe(name)
+    elif name:
+        hub.refuse_absent(_placed(name))
 
 
 def listed() -> list[str]:
@@ -82,6 +100,18 @@ def resolve(name: str | Path) -> Path:
     if path.is_file():
         return path.resolve()
     raise LookupError(f"no notebook {str(name)!r}; nearest: {nearest(str(name), listed())}")
+
+
+@lru_cache(maxsize=64)
+def _refuse_corpus(name: str, *languages: str) -> None:
+    corpora.load(name, languages, split="test")
+
+
+def _placed(value: str) -> str:
+    """A file or folder, with or without a prefix such as csv:, by its path from the root; other names as they are."""
+    prefix, name = re.fullmatch("([a-z0-9]+:)?(.*)", value, re.DOTALL).groups("")
+    path = ROOT / os.path.expanduser(name)
+    return f"{prefix}{path}" if name and os.path.exists(path) else value
 
 
 def _plan(source: Path, declared: Mapping[str, Parameter], given: Mapping, output: Path | None) -> dict:

@@ -35,7 +35,8 @@ def plan(path: str | Path) -> list[dict]:
     Each has sweep, turn, notebook, source, run, given (the values to set), parameters (all of them), folder, and needs,
     the runs of earlier notebooks at the same point. A notebook is given those names of a point that it declares, and a
     parameter such as `experts_run` the run at its own point that writes experts. ValueError or LookupError for anything
-    that is wrong in the file; every value is checked against the type that the notebook declares.
+    that is wrong in the file; every value is checked against the type that the notebook declares, and corpora,
+    languages and models must be there.
     """
     path = _resolve(path)
     spec = grids.read(path, grids.KEYS)
@@ -142,6 +143,7 @@ def _add(rows: dict, point: Mapping, declared: Mapping) -> None:
             raise ValueError(f"{source.stem}: {error.args[0]}{grids.hint(wrong)}") from None
         given = ({"interactive": False} if "interactive" in found else {}) | given
         planned = run._plan(source, found, given, None)
+        run.refuse_absent(planned["parameters"])
         facts = {name: planned[name] for name in ("run", "parameters")} | {"folder": str(planned["folder"])}
         row = rows.setdefault(
             planned["run"], {"notebook": source.stem, "source": str(source), "given": given, "needs": [], **facts}

@@ -88,7 +88,7 @@ def plan(
     """table[task, representation, run, why] of all that could be run on a corpus, and why a part of it is not.
 
     No representations: all; without `encoder` (a model that reads this corpus) that one is left out, and trees, which
-    take longest, are parsed from those of `parsed` alone.
+    take longest, are parsed from those of `parsed` alone. LookupError where nothing is left to run.
     """
     representations = representations or REPRESENTATIONS
     rows = []
@@ -99,7 +99,11 @@ def plan(
             why = why or ("" if encoder or representation != "encoder" else f"no model that has learnt {corpus}")
             why = why or ("" if task != "parsing" or representation in parsed else "not among those to parse from")
             rows.append((task, representation, not why, why))
-    return pd.DataFrame(rows, columns=["task", "representation", "run", "why"])
+    table = pd.DataFrame(rows, columns=["task", "representation", "run", "why"])
+    if not table["run"].any():
+        why = "; ".join(dict.fromkeys(table["why"]))
+        raise LookupError(f"nothing can be transferred: {why}; labels are in {', '.join(SERVED)}")
+    return table
 
 
 def grid(

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 import yaml
 
-from helpers import clusters, records, results, run, sweep
+from helpers import clusters, hub, records, results, run, sweep
 
 PARAMETERS = """\
 model: str = "none"
@@ -87,6 +87,8 @@ def enter(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "FIGURES", root / "figures")
     monkeypatch.setenv("ISOGLOSS_HOME", str(root))
     monkeypatch.delenv("ISOGLOSS_RUN", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)  # the model "none" is looked for nowhere
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
 
 
 @pytest.fixture

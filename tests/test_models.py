@@ -139,7 +139,7 @@ def test_unknown_models_revisions_and_types_name_the_nearest(monkeypatch, tmp_pa
     (tmp_path / "hub" / "models--org--name").mkdir(parents=True)
     with pytest.raises(LookupError, match=r"no model 'org/nam'.*did you mean org/name.*helpers prefetch org/nam"):
         models.load("org/nam")
-    with pytest.raises(LookupError, match=r"no mini model .* yet; did you mean mini.*helpers pretrain mini-seed1"):
+    with pytest.raises(LookupError, match=r"no mini model .* yet.*helpers pretrain mini-seed1"):
         models.load("mini-seed1")
     with pytest.raises(LookupError, match="no revision of mini 'step10'; did you mean step100"):
         models.load("mini", "step10")
@@ -148,6 +148,27 @@ def test_unknown_models_revisions_and_types_name_the_nearest(monkeypatch, tmp_pa
     with pytest.raises(LookupError, match="no checkpoints named by a step"):
         fake_refs(monkeypatch, ["main"])
         models.checkpoints("org/name")
+
+
+def test_a_name_that_can_be_no_model_is_refused_without_asking_the_hub(monkeypatch, tmp_path):
+    offline(monkeypatch, tmp_path)
+    (tmp_path / "hub" / "models--org--name").mkdir(parents=True)
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    for name in ("org/name", "org/unheard", str(tmp_path)):
+        hub.refuse_absent(name)
+    with pytest.raises(LookupError, match="no folder './gone', and a hub id is OWNER/NAME"):
+        hub.refuse_absent("./gone")
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    hub.refuse_absent("org/name")
+    with pytest.raises(
+        LookupError, match=r"'org/nam' .* the hub is off; did you mean org/name\?; on a .* prefetch org/nam"
+    ):
+        hub.refuse_absent("org/nam")
+
+
+def test_a_device_that_torch_does_not_have_is_refused(series):
+    with pytest.raises(ValueError, match="device 'gpu'.*auto, cpu or cuda"):
+        models.load("mini", device="gpu")
 
 
 def test_pickled_weights_a_missing_tokenizer_and_encoder_decoders_are_refused(tmp_path):

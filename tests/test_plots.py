@@ -1,5 +1,7 @@
 """Figures are asked for their texts, ticks and values, never compared as pixels."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -114,6 +116,18 @@ def test_looks_are_all_different_and_keep_their_order():
     found = plots.looks([f"g{i}" for i in range(64)] + ["g3"])
     assert len(set(found.values())) == 64 and list(found)[:2] == ["g0", "g1"]
     assert list(found.values())[:8] == list(zip(plots.COLOURS, plots.MARKERS))
+
+
+def test_no_name_on_a_map_covers_another(ax):
+    table = pd.DataFrame(
+        {"language": ["eng_Latn", "deu_Latn", "fra_Latn", "jpn_Jpan"], "x": [0, 0.01, 0, 9.0], "y": 1.0}
+    )
+    plots.map_points(pd.concat([table, table.assign(x=table.x + 9, y=5.0)]), ax, by="language")
+    ax.figure.canvas.draw()
+    boxes = [text.get_window_extent().padded(-1) for text in ax.texts]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    plots.move_points(table, ax, by="language")
+    assert [text.get_position()[0] for text in ax.texts] == pytest.approx(list(table.x))
 
 
 def test_rings_stand_around_their_rows_and_move(ax):

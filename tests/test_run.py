@@ -22,6 +22,7 @@ from helpers import kernels, results, run, store
 PARAMETERS = """\
 model: str = "mini"
 corpus: str = "world"
+languages: list = []
 k: int = 5  # experts per language
 interactive: bool = True
 """
@@ -169,7 +170,12 @@ def wait_until(condition, seconds: float = 120) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [["01_frist"], ["01_first", "-p", "kk=3"], ["01_first", "-p", "k=three"], ["01_first", "-p", "token=x"]]
-    + [["01_first", "--output", "a.txt"]],
+    + [["01_first", "--output", "a.txt"], ["01_first", "-p", "corpus=wolrd"], ["01_first", "-p", "languages=A1,Z9"]]
+    + [
+        ["01_first", "-p", "model=minii"],
+        ["01_first", "-p", "model=./gone"],
+        ["01_first", "-p", "corpus=csv:gone.csv"],
+    ],
 )
 def test_the_command_line_exits_with_2_for_what_the_user_wrote(home, arguments):
     make(home, "01_first")
@@ -177,6 +183,18 @@ def test_the_command_line_exits_with_2_for_what_the_user_wrote(home, arguments):
     assert outcome.exit_code == 2
     assert len(outcome.stderr.splitlines()) == 1
     assert list(home.glob("data/**/*.ipynb")) == []
+
+
+def test_what_parameters_name_is_looked_up_from_the_projects_root(home):
+    (home / "own.csv").write_text("language,sentence,text,split\nA1,1,ka,test\n")
+    (home / "weights").mkdir()
+    run.refuse_absent({"corpus": "csv:own.csv", "languages": ["A1"], "model": "weights"})
+    run.refuse_absent({"corpus": "world", "model": "org/name"})
+    run.refuse_absent({"k": 3})
+    with pytest.raises(LookupError, match="unknown language of csv.*own.csv 'B1'"):
+        run.refuse_absent({"corpus": "csv:own.csv", "languages": ["B1"]})
+    with pytest.raises(LookupError, match="no recipe 'minii'; did you mean mini"):
+        run.refuse_absent({"model": "minii"})
 
 
 def test_the_command_line_exits_with_1_for_a_run_that_failed(home, monkeypatch):

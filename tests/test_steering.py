@@ -104,10 +104,14 @@ def test_readings_take_their_verdicts_from_the_intervals(compared):
         columns=["units", "layer", "change", "low", "high"],
     ).assign(k=5)
     text = readings.steering_gain(pd.concat([gain, gain.assign(k=20)]), 5, "Mean over 6")
-    assert text.startswith("Mean over 6: overwriting 5 **experts** raises retrieval at layer 1 (+0.100 [+0.050, ")
-    assert "lowers it at layer 2" in text and "**random** changes retrieval at no layer" in text
-    assert "than with **random**, retrieval with experts gains more at layer 1 (+0.100" in text
-    assert text.endswith("than with **matched**, retrieval with experts is not told apart at any layer.")
+    told, table = text.split("\n\n")
+    assert told.startswith("Mean over 6, retrieval when 5 units are overwritten: **experts** raise it at layer 1 and ")
+    assert "lower it at layer 2; **random** change it at no layer" in told
+    assert "experts gain more at layer 1 than **random**" in told
+    assert told.endswith("experts and **matched** are not told apart at any layer.")
+    assert table.splitlines()[0] == "| change of top-1 | layer 1 | layer 2 |"
+    assert table.splitlines()[2] == "| experts | **+0.100** [+0.050, +0.200] | **-0.100** [-0.200, -0.050] |"
+    assert table.splitlines()[3] == "| random | +0.100 [-0.100, +0.200] |  |"
     assert "is above post-hoc" in readings.trade(compared, 0.5)
     assert "is below post-hoc" in readings.trade(compared, 1.1)
     assert "is not distinguishable from post-hoc" in readings.trade(compared.assign(low=-1, high=1), 0.8)

@@ -55,6 +55,7 @@ def test_the_dry_run_prints_what_varies_and_starts_nothing(home):
         ("include: [{language: hf_abcdefghijklmnopqrstuv}]", "looks like an access token"),
         ("notebooks: [01_expert]", "no notebook '01_expert'; nearest: 01_expert_discovery"),
         ("notebooks: []", "no notebooks"),
+        ("grid: {languages: [[A1, Z9]]}", "unknown language of world 'Z9'"),
     ],
 )
 def test_every_value_is_checked_before_anything_starts(home, text, told):

@@ -125,6 +125,10 @@ def test_a_plan_says_why_a_part_is_left_out():
     assert list(plan[plan.run].task + " " + plan[plan.run].representation) == ["topics ngrams", "topics ngrams_latin"]
     assert (plan.why != "").eq(~plan.run).all() and "no model" in plan.why[2]
     assert transfer.plan("world").query("task == 'parsing'").run.tolist() == [True, False, False]
+    with pytest.raises(
+        LookupError, match="nothing can be transferred: tatoeba has no labels.*labels are in world, sib200"
+    ):
+        transfer.plan("tatoeba")
 
 
 def test_the_planted_measure_wins_within_targets_and_hides_in_the_pool():
