@@ -5,12 +5,14 @@ scripts and remote content to its browser. So pages open from disk, and corpus t
 """
 
 import re
+import textwrap
 from collections.abc import Iterable, Mapping
-from html import escape
+from html import escape, unescape
 
 import bleach
 import nbformat
 from nbconvert import HTMLExporter
+from nbconvert.filters import markdown2html
 from pygments.formatters import HtmlFormatter
 
 _TAGS = """
@@ -72,6 +74,13 @@ footer { margin-top: 3rem; font-size: .85rem; border-top: 1px solid var(--line);
 def inline(text: str) -> str:
     """The text for a line of Markdown that shows it as it is: nothing in it is markup, neither HTML's nor its own."""
     return re.sub(r"([\\`*_{}\[\]()#+.!|~$:-])", r"\\\1", escape(" ".join(text.split()), quote=False))
+
+
+def plain(markdown: str, most: int = 480) -> str:
+    """The words of a text in Markdown without markup and tables, cut after a whole word where it is longer."""
+    lines = [line for line in markdown.splitlines() if not line.lstrip().startswith("|")]
+    text = " ".join(unescape(bleach.clean(markdown2html("\n".join(lines)), tags=set(), strip=True)).split())
+    return textwrap.shorten(text, most, placeholder=" …")
 
 
 def page(title: str, body: str, *, narrow: bool = False) -> str:

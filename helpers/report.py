@@ -5,6 +5,7 @@ half-finished work too, and made again at any time.
 """
 
 import json
+import re
 import shutil
 import time
 from html import escape
@@ -73,14 +74,32 @@ def _write_notebook(folder: Path, row: dict) -> None:
     found = [row["folder"] / f"{row['notebook']}{end}" for end in (".ipynb", ".failed.ipynb", ".partial.ipynb")]
     source = next((path for path in found if path.is_file()), None)
     row["page"] = f"notebooks/{row['run']}.html" if source else ""
+    row["readings"] = {}
     if not source:
         return
+    book = nbformat.read(source, as_version=4)
+    row["readings"] = _readings(book)
     head = f"<p><a href='../index.html'>← all runs</a> {pages.chip(row['status'])}</p>"
     head += (
         f"<details><summary>parameters of {escape(row['run'])}</summary>{pages.parameters(row['parameters'])}</details>"
     )
-    body = head + _error(row) + pages.notebook(nbformat.read(source, as_version=4))
+    body = head + _error(row) + pages.notebook(book)
     store.write_text(folder / row["page"], pages.page(row["notebook"], body, narrow=True))
+
+
+def _readings(book: nbformat.NotebookNode) -> dict[str, str]:
+    """Name of a figure -> what the notebook says of it: the next text among its section's outputs, in plain words."""
+    found, open_names = {}, []
+    for cell in book.cells:
+        if cell.cell_type == "markdown":
+            open_names = [] if cell.source.startswith("#") else open_names
+            continue
+        open_names += re.findall(r"write_figure\([^\n]*?\"([\w-]+)\"", cell.source)
+        texts = [out.data["text/markdown"] for out in cell.outputs if "text/markdown" in out.get("data", {})]
+        if texts:
+            found |= dict.fromkeys(open_names, pages.plain(texts[-1]))
+            open_names = []
+    return found
 
 
 def _copy_figures(folder: Path, row: dict) -> None:
@@ -144,8 +163,10 @@ def _gallery(rows: list[dict], varied: list[str]) -> str:
         about = ", ".join(f"{name} {row['parameters'][name]}" for name in varied if name in row["parameters"])
         for path in row["figures"]:
             name = Path(path).stem
-            caption = about or f"{name} · {row['notebook']}"
-            found.setdefault(name, []).append(pages.figure(path, caption, f"{name}, {about}".rstrip(", ")))
+            said = row["readings"].get(name, "")
+            caption = about or said or f"{name} · {row['notebook']}"
+            alt = ": ".join(filter(None, [", ".join(filter(None, [name, about])), said]))
+            found.setdefault(name, []).append(pages.figure(path, caption, alt))
     parts = [f"<h3>{escape(name)}</h3><div class='figures'>{''.join(each)}</div>" for name, each in found.items()]
     if found and all(len(each) == 1 for each in found.values()):
         parts = [f"<div class='figures'>{''.join(each[0] for each in found.values())}</div>"]

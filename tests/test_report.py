@@ -101,6 +101,25 @@ def test_a_notebook_keeps_its_tables_and_loses_what_could_act():
         assert banned not in body
 
 
+def test_a_figure_is_captioned_with_what_its_notebook_says_of_it():
+    def code(source: str, said: str = "") -> nbformat.NotebookNode:
+        shown = [nbformat.v4.new_output("display_data", {"text/markdown": said})] if said else []
+        return nbformat.v4.new_code_cell(source, outputs=shown)
+
+    book = nbformat.v4.new_notebook(
+        cells=[
+            code('files += results.write_figure(figure, "01-some", where)'),
+            code("reading", "It **rises**, a < b.\n\n| a | b |\n| --- | --- |\n| 1 | 2 |"),
+            code("more", "Another text."),
+            code('files += results.write_figure(figure, "01-silent", where)'),
+            nbformat.v4.new_markdown_cell("## Another section"),
+            code("reading", "Of something else."),
+        ]
+    )
+    assert report._readings(book) == {"01-some": "It rises, a < b."}
+    assert pages.plain("word " * 200).endswith("word …") and len(pages.plain("word " * 200)) <= 480
+
+
 def test_pages_hold_in_a_real_browser_at_desktop_and_phone_width(home, monkeypatch):
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = Path("/usr/bin/chromium")
