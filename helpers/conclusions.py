@@ -6,9 +6,10 @@ Transfer and what foretells it first, then the synthesis.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from helpers.stats import cluster_interval, mean_interval, verdict
+from helpers.stats import cluster_interval, mean_interval, span, verdict
 
 _OFF = ("above", "below")  # verdicts of an interval that does not hold 0
 
@@ -201,8 +202,8 @@ def helped(
         for title, table in (("steered to the pair's", relations), ("by kinship", kin), ("by retrieval before", level))
     ]
     said = [
-        f"{row.contrast} {row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}], families [{row.low_family:+.3f}, "
-        f"{row.high_family:+.3f}], {_both(row)} 0"
+        f"{row.contrast} {row.value:+.3f} {span(row.low, row.high)}, families {span(row.low_family, row.high_family)}, "
+        f"{_both(row)} 0"
         for row in contrasts.itertuples()
     ]
     lines.append(f"- **differences**: {'; '.join(said)}")
@@ -246,16 +247,20 @@ def left_out(names: Sequence[str], kept: Sequence[str], why: str) -> str:
 def _group(part: pd.DataFrame, units: str) -> str:
     label = [name for name in ("toward", "kin", "level") if name in part][0]
     said = ", ".join(
-        f"{getattr(row, label)} {row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
-        f"{'' if _both(row) in _OFF else ' (not distinguishable from 0)'}"
-        for row in part.itertuples()
+        f"{getattr(row, label)} {row.value:+.3f} {span(row.low, row.high)}{_doubt(row)}" for row in part.itertuples()
     )
     return f"{units}: {said}"
 
 
+def _doubt(row: NamedTuple) -> str:
+    if _both(row) in _OFF:
+        return ""
+    return " (one family only)" if np.isnan(row.low_family) else " (not distinguishable from 0)"
+
+
 def _both(row: NamedTuple) -> str:
     """The verdict against 0 that the interval over languages and the one over families both allow."""
-    return verdict(min(row.low, row.low_family), max(row.high, row.high_family))
+    return verdict(np.minimum(row.low, row.low_family), np.maximum(row.high, row.high_family))
 
 
 def _experiment(key: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from helpers import profiles
 from helpers.comparison import frontier
-from helpers.stats import cluster_interval, verdict
+from helpers.stats import cluster_interval, span, verdict
 
 _OFF = ("above", "below")  # verdicts of an interval that does not hold 0
 
@@ -30,7 +30,7 @@ def steering_gain(gain: pd.DataFrame, k: int, over: str) -> str:
 
 def _cell(row) -> str:
     change = f"**{row.change:+.3f}**" if row.way in _OFF else f"{row.change:+.3f}"
-    return f"{change} [{row.low:+.3f}, {row.high:+.3f}]"
+    return f"{change} {span(row.low, row.high)}"
 
 
 def _where(units: str, rows: pd.DataFrame) -> str:
@@ -80,8 +80,9 @@ def left_out(table: pd.DataFrame, *, seed: int = 0) -> str:
         seen = cluster_interval(at.seen - at.untouched, at.group, seed=seed)
         unseen = cluster_interval(at.unseen - at.untouched, at.group, seed=seed)
         text.append(
-            f"without the **{kind}** the gain at layer {layer} is {unseen.estimate:+.3f} [{unseen.low:+.3f}, "
-            f"{unseen.high:+.3f}] against {seen.estimate:+.3f} with it, {verdict(unseen.low, unseen.high)} zero"
+            f"without the **{kind}** the gain at layer {layer} is {unseen.estimate:+.3f} "
+            f"{span(unseen.low, unseen.high)} against {seen.estimate:+.3f} with it, "
+            f"{verdict(unseen.low, unseen.high)} zero"
         )
     return f"Fitted {'; '.join(text)}. What erasure gains for a language it has not seen is the smaller number."
 

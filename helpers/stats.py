@@ -103,11 +103,16 @@ def contrasts(table: pd.DataFrame, column: str, value: str) -> pd.DataFrame:
 
 
 def cluster_interval(values, clusters, *, n: int = 1000, level: float = 0.95, seed: int = 0) -> Interval:
-    """Mean over items and its interval, whole clusters resampled; `clusters` names the cluster of each item."""
+    """Mean over items and its interval, whole clusters resampled; `clusters` names the cluster of each item.
+
+    With a single cluster the interval is NaN.
+    """
     values = _finite(values)
     if len(values) != len(clusters):
         raise ValueError(f"{len(values)} values but {len(clusters)} cluster names; give one for each value")
     codes, names = pd.factorize(np.asarray(clusters))
+    if len(names) < 2:
+        return Interval(values.mean(), np.nan, np.nan)
     draws = weights(len(names), n, seed)
     totals = draws @ np.bincount(codes, values)
     return interval(values.mean(), totals / (draws @ np.bincount(codes)), level)
@@ -199,6 +204,11 @@ def verdict(low: float, high: float, reference: float = 0.0) -> str:
     if low > reference:
         return "above"
     return "below" if high < reference else "not distinguishable from"
+
+
+def span(low: float, high: float, digits: int = 3) -> str:
+    """An interval with its signs, such as `[-0.020, +0.100]`; `[one group only]` where nothing could be resampled."""
+    return f"[{low:+.{digits}f}, {high:+.{digits}f}]" if low == low else "[one group only]"
 
 
 def standardised(values) -> np.ndarray:

@@ -74,12 +74,12 @@ def grid(
 
 
 def summary(table: pd.DataFrame, keys: Sequence[str], *, over: str, value: str = "change", seed: int = 0):
-    """table[*keys, value, low, high]: the mean of `value` over each key's rows, whole groups of `over` resampled."""
-    rows = []
-    for key, part in table.groupby(list(keys), sort=False):
-        many = part[over].nunique() > 1
-        found = stats.cluster_interval(part[value], part[over], seed=seed) if many else (part[value].mean(),) * 3
-        rows.append((*key, *found))
+    """table[*keys, value, low, high]: the mean of `value` over each key's rows, whole groups of `over` resampled.
+
+    With one group there is no interval (NaN).
+    """
+    groups = table.groupby(list(keys), sort=False)
+    rows = [(*key, *stats.cluster_interval(part[value], part[over], seed=seed)) for key, part in groups]
     return pd.DataFrame(rows, columns=[*keys, value, "low", "high"])
 
 

@@ -5,7 +5,8 @@ first, p-values permute the languages (double semi-partialling), and intervals r
 families: a pair counts as often as its source was drawn times as often as its target was.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -86,7 +87,8 @@ def answers(
     One row for each question. r is the correlation of what source and target effects leave of outcome and predictor,
     partial_r the same with the quantities of `given` held fixed too (`given` is their number). low and high bound 95 %
     of resampled languages, low_family and high_family of resampled families; p permutes the languages
-    (`ranking.mrqap`), Holm corrects it over all questions. sure: Holm's p under 5 %, and both intervals off 0. A given
+    (`ranking.mrqap`), Holm corrects it over all questions. sure: Holm's p under 5 %, and both intervals off 0; with
+    one family there is no interval over families, and nothing is sure. A given
     quantity that is unknown for every pair is left out; NaN for a predictor without variation.
     """
     rows = []
@@ -98,9 +100,11 @@ def answers(
         told = found.set_index("measure").loc[predictor]
         raw = ranking.centred(scores.rename(columns={"value": "score"}), x)["r"].iloc[0]
         cells, source, target = _cells([scores, x, *held])
-        low, high = _ends(cells, source, target, {}, draws, seed) if np.isfinite(told.partial_r) else (np.nan,) * 2
-        kin = _ends(cells, source, target, families, draws, seed) if np.isfinite(told.partial_r) else (np.nan,) * 2
-        rows.append((outcome, predictor, len(held), raw, told.partial_r, low, high, *kin, told.p, int(told.n)))
+        statistic, ends = functools.partial(partial, cells[:, 0], cells[:, 1], cells[:, 2:]), (np.nan,) * 4
+        if np.isfinite(told.partial_r):
+            kinds = ({}, families)
+            ends = [end for kind in kinds for end in _ends(statistic, source, target, kind, draws, seed)]
+        rows.append((outcome, predictor, len(held), raw, told.partial_r, *ends, told.p, int(told.n)))
     names = ["outcome", "predictor", "given", "r", "partial_r", "low", "high", "low_family", "high_family", "p", "n"]
     out = pd.DataFrame(rows, columns=names)
     out["holm"] = stats.holm(out["p"])
@@ -120,16 +124,16 @@ def pair_means(
     """table[*by, value, low, high, low_family, high_family, n]: means over pairs, languages or families resampled.
 
     values[source, target, *by, value]; n counts the rows of a group. Draws in which a group has no pair are left out.
+    Where all languages are of one family, the interval over families is NaN.
     """
     rows = []
     for key, part in values.groupby(list(by), sort=False):
         x, source, target = part[value].to_numpy(float), part["source"].to_numpy(), part["target"].to_numpy()
-        ends = []
-        for groups in ({}, families):
-            weights = pair_weights(source, target, groups, draws, seed)
-            with np.errstate(invalid="ignore"):
-                ends += association.interval(weights @ x / weights.sum(1))
-        rows.append((*key, x.mean(), *ends, len(x)))
+        ends = [
+            _ends(functools.partial(_weighted_mean, x), source, target, groups, draws, seed)
+            for groups in ({}, families)
+        ]
+        rows.append((*key, x.mean(), *ends[0], *ends[1], len(x)))
     return pd.DataFrame(rows, columns=[*by, value, "low", "high", "low_family", "high_family", "n"])
 
 
@@ -253,7 +257,13 @@ def _cells(frames: Sequence[pd.DataFrame]) -> tuple[np.ndarray, np.ndarray, np.n
     return left / np.where(scale > 0, scale, 1), columns.to_numpy()[source], index.to_numpy()[target]
 
 
-def _ends(cells: np.ndarray, source, target, groups: Mapping, draws: int, seed: int) -> tuple[float, float]:
-    """The middle 95 % of the partial correlation of the first two columns, the others held."""
-    weights = pair_weights(source, target, groups, draws, seed)
-    return association.interval(partial(cells[:, 0], cells[:, 1], cells[:, 2:], weights))
+def _ends(statistic: Callable, source, target, groups: Mapping, draws: int, seed: int) -> tuple[float, float]:
+    """The middle 95 % of a statistic of weights [draw, pair]; NaN where there is but one group to resample."""
+    if len({groups.get(name) or name for name in (*source, *target)}) < 2:
+        return np.nan, np.nan
+    return association.interval(statistic(pair_weights(source, target, groups, draws, seed)))
+
+
+def _weighted_mean(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return weights @ x / weights.sum(1)

@@ -36,6 +36,13 @@ def test_cluster_interval_has_the_law_of_the_loop_and_is_wider_than_the_naive_on
         stats.cluster_interval(values, [1, 2, 3])
 
 
+def test_a_single_cluster_has_no_interval_and_no_verdict():
+    found = stats.cluster_interval([1.0, 2.0], ["a", "a"])
+    assert found.estimate == 1.5 and np.isnan(found.low) and np.isnan(found.high)
+    assert stats.verdict(*found[1:]) == "not distinguishable from"
+    assert stats.span(*found[1:]) == "[one group only]" and stats.span(-0.02, 0.1, 2) == "[-0.02, +0.10]"
+
+
 def test_bootstrap_of_a_mean_equals_the_cluster_interval():
     table = pd.DataFrame({"target": list("aabbbcdde"), "score": np.arange(9.0)})
     found = stats.bootstrap(table, lambda part: part["score"].mean(), clusters="target", n=200)

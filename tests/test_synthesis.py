@@ -94,6 +94,17 @@ def test_an_outcome_of_chance_is_rarely_claimed():
     assert np.mean(small) <= 0.17  # three binomial deviations above 5 %
 
 
+def test_within_one_family_nothing_is_claimed_of_families():
+    table, families, _ = planted.pairs(languages=8, kin=2)
+    one = dict.fromkeys(families, "F")
+    found = synthesis.answers(table, ASKED[:1], one, draws=50, permutations=99)
+    assert found.low.notna().all() and found.low_family.isna().all() and not found.sure.any()
+    values = pd.DataFrame({"source": list("aabb"), "target": list("bcac"), "units": "experts", "kin": "within"})
+    means = synthesis.pair_means(values.assign(value=[0.5, 0.6, 0.5, 0.6]), ["units", "kin"], dict.fromkeys("abc", "F"))
+    assert means.low[0] > 0 and means[["low_family", "high_family"]].isna().all(axis=None)
+    assert conclusions._group(means, "experts").endswith("] (one family only)")
+
+
 def test_a_predictor_without_variation_is_not_judged():
     table, families, _ = planted.pairs(languages=8, kin=2)
     table.loc[table.quantity == "form", "value"] = 1.0
