@@ -1,7 +1,7 @@
 """The command line: `python -m helpers run | workbook | sweep | report | doctor | fetch | prefetch | pretrain | ...`.
 
-Exit codes: 0 all well, 1 the work failed, 2 the command or a parameter was wrong. Each command imports what it needs,
-so that `--help` answers at once.
+Exit codes: 0 all well, 1 the work failed, 2 the command, a parameter or a file that it names was wrong. Each command
+imports what it needs, so that `--help` answers at once.
 """
 
 import logging
