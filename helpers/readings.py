@@ -80,7 +80,7 @@ def left_out(table: pd.DataFrame, *, seed: int = 0) -> str:
         seen = cluster_interval(at.seen - at.untouched, at.group, seed=seed)
         unseen = cluster_interval(at.unseen - at.untouched, at.group, seed=seed)
         text.append(
-            f"without the **{kind}** the gain at layer {layer} is {unseen.estimate:+.3f} "
+            f"without the **{kind}** the gain at layer {layer}, the best after erasure, is {unseen.estimate:+.3f} "
             f"{span(unseen.low, unseen.high)} against {seen.estimate:+.3f} with it, "
             f"{verdict(unseen.low, unseen.high)} zero"
         )
