@@ -192,8 +192,6 @@ def helped(
 ) -> str:
     """Whom steering helps: by the language steered to, by kinship, by where the pair stood; and the best pairs.
 
-    Intervals shown are over languages; a claim needs the one over families off 0 as well.
-
     Tables of `synthesis.pair_means` by (units, toward), (units, kin) and (units, level), of `contrasts` and of
     `most_helped`.
     """
@@ -206,11 +204,12 @@ def helped(
         f"{_both(row)} 0"
         for row in contrasts.itertuples()
     ]
-    lines.append(f"- **differences**: {'; '.join(said)}")
+    lines.append(f"- differences: {'; '.join(said)}")
     named = [
         f"{row.target} from {row.source} ({row.chosen:+.2f}, then {row.held_out:+.2f})" for row in best.itertuples()
     ]
     lines.append(f"- most helped, and then on sentences that did not choose them: {', '.join(named)}")
+    lines.append("\nBold: told apart from 0 by the interval over languages, which is shown, and by that over families.")
     return "\n".join(lines)
 
 
@@ -247,15 +246,15 @@ def left_out(names: Sequence[str], kept: Sequence[str], why: str) -> str:
 def _group(part: pd.DataFrame, units: str) -> str:
     label = [name for name in ("toward", "kin", "level") if name in part][0]
     said = ", ".join(
-        f"{getattr(row, label)} {row.value:+.3f} {span(row.low, row.high)}{_doubt(row)}" for row in part.itertuples()
+        f"{getattr(row, label)} {_bold(f'{row.value:+.3f}', row)} {span(row.low, row.high)}"
+        f"{' (one family only)' if np.isnan(row.low_family) else ''}"
+        for row in part.itertuples()
     )
     return f"{units}: {said}"
 
 
-def _doubt(row: NamedTuple) -> str:
-    if _both(row) in _OFF:
-        return ""
-    return " (one family only)" if np.isnan(row.low_family) else " (not distinguishable from 0)"
+def _bold(text: str, row: NamedTuple) -> str:
+    return f"**{text}**" if _both(row) in _OFF else text
 
 
 def _both(row: NamedTuple) -> str:

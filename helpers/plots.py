@@ -391,6 +391,7 @@ def estimates(table: pd.DataFrame, ax: Axes, *, y: str, x: str, by: str = "", re
     ax.axvline(reference, ls=":", color="#444444", lw=1)
     ax.set_yticks(-np.arange(len(names)), names)
     ax.set(xlabel=x, ylim=(-len(names) + 0.4, 0.6))
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))  # 0, not 0.000
     if by:
         ax.legend(ncols=len(groups), fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
     return ax

@@ -121,7 +121,7 @@ def test_readings_of_what_is_left_out_and_of_k_name_the_numbers():
     rows = [("A", 1, 0.2, 0.6, 0.3), ("B", 1, 0.2, 0.6, 0.3), ("A", 0, 0.2, 0.3, 0.3), ("B", 0, 0.2, 0.3, 0.3)]
     table = pd.DataFrame(rows, columns=["group", "layer", "untouched", "seen", "unseen"]).assign(left_out="family")
     text = readings.left_out(table)
-    assert "**family** the gain at layer 1, the best after erasure, is +0.100 [+0.100, +0.100] against +0.400 with it, above zero" in text
+    assert "**family** the gain at layer 1, the best after erasure, is +0.100 [+0.100, +0.100] against +0.400" in text
     written = pd.DataFrame({"k": [0, 5, 20], "share": [0.1, 0.4, 0.9], "own": [5.0, 8.0, 50.0], "others": 9.0})
     assert "k = 20: 0.90 at 10.0 x. The largest k within 2 x is **5**" in readings.choice(written, "A1")
     assert "No k stays within 1.1 x" in readings.choice(written, "A1", limit=1.1)
