@@ -209,7 +209,9 @@ def helped(
         f"{row.target} from {row.source} ({row.chosen:+.2f}, then {row.held_out:+.2f})" for row in best.itertuples()
     ]
     lines.append(f"- most helped, and then on sentences that did not choose them: {', '.join(named)}")
-    lines.append("\nBold: told apart from 0 by the interval over languages, which is shown, and by that over families.")
+    lines.append(
+        "- ns: not told apart from 0 by both intervals, the one over languages (shown) and the one over families"
+    )
     return "\n".join(lines)
 
 
@@ -246,15 +248,11 @@ def left_out(names: Sequence[str], kept: Sequence[str], why: str) -> str:
 def _group(part: pd.DataFrame, units: str) -> str:
     label = [name for name in ("toward", "kin", "level") if name in part][0]
     said = ", ".join(
-        f"{getattr(row, label)} {_bold(f'{row.value:+.3f}', row)} {span(row.low, row.high)}"
+        f"{getattr(row, label)} {row.value:+.3f} {span(row.low, row.high)}{'' if _both(row) in _OFF else ' ns'}"
         f"{' (one family only)' if np.isnan(row.low_family) else ''}"
-        for row in part.itertuples()
+        for row in part.dropna(subset="value").itertuples()
     )
     return f"{units}: {said}"
-
-
-def _bold(text: str, row: NamedTuple) -> str:
-    return f"**{text}**" if _both(row) in _OFF else text
 
 
 def _both(row: NamedTuple) -> str:

@@ -19,6 +19,7 @@ import pandas as pd
 from helpers import DATA, formats, registry, typology, world
 
 CORPORA = ("world", "sib200", "pud", "tatoeba", "flores", "ud", "csv")
+OWN = ("flores", "ud", "csv")  # followed by a path
 PARALLEL = ("world", "sib200", "pud", "flores")
 SPLITS = ("fit", "dev", "test")
 SHARES = {"fit": (0.0, 0.7), "dev": (0.7, 0.8), "test": (0.8, 1.0)}
@@ -145,11 +146,12 @@ def fetch(
 def _parse(name: str, split: str) -> tuple[str, str]:
     """The corpus, and its folder, path or world; both corpus and split must be known."""
     kind, _, where = name.partition(":")
+    where = os.path.expanduser(where) if kind in OWN else where
     if kind not in CORPORA:
         _unknown("corpus", name, CORPORA)
     if kind in registry.CORPORA and where:
         raise LookupError(f"{name!r} takes no folder; write {kind!r} and set ISOGLOSS_DATA to the folder above it")
-    if kind in ("flores", "ud", "csv") and not (where and Path(where).exists()):
+    if kind in OWN and not (os.path.isfile if kind == "csv" else os.path.isdir)(where):
         raise LookupError(f"{name!r} names no {'file' if kind == 'csv' else 'folder'} that exists; write {kind}:PATH")
     if split not in SPLITS and (kind, split) != ("csv", "pretrain"):
         _unknown("split", split, SPLITS)

@@ -4,6 +4,7 @@ Every name becomes one folder of safetensors, configuration and tokenizer, and a
 found again without a connection. Steps are read from names and sorted as numbers, phase by phase.
 """
 
+import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -63,16 +64,14 @@ def locate(name: str, revision: str, subfolder: str, *, weights: bool = True) ->
     return steps[revision], revision
 
 
-def is_here(name: str) -> bool:
-    """Whether a model of this name is a folder, a mini series, or in part in the hub's cache on this machine."""
-    mini, cached = DATA / "cache" / "models" / name, Path(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}")
-    return Path(name).expanduser().is_dir() or mini.is_dir() or cached.is_dir()
+def is_here(name: str, root: Path) -> bool:
+    """Whether a name is that of a folder, from `root`, of a mini series, or of a model in the hub's cache."""
+    cached = os.path.join(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}")
+    return any(map(os.path.isdir, (root / os.path.expanduser(name), DATA / "cache" / "models" / name, cached)))
 
 
 def refuse_absent(name: str) -> None:
-    """LookupError for a name that is no folder here and cannot be a hub id, or not while the hub is off."""
-    if is_here(name):
-        return
+    """LookupError for a name, of nothing that is here, that cannot be a hub id, or not while the hub is off."""
     try:
         validate_repo_id(name)
     except HFValidationError:

@@ -194,7 +194,7 @@ def _place(device: str) -> str | None:
         several = torch.cuda.device_count() > 1 and is_accelerate_available()
         return None if several else "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
-        raise ValueError(f"device {device!r} is none of auto, cpu or cuda; cuda:1 is the second GPU")
+        raise ValueError(f"device {device!r} is none of auto, cpu, cuda (cuda:1 is the second GPU) or mps")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device {device!r}, but torch sees 0 GPUs here; pass device='auto'")
     return device

@@ -78,8 +78,9 @@ def inline(text: str) -> str:
 
 def plain(markdown: str, most: int = 480) -> str:
     """The words of a text in Markdown without markup and tables, cut after a whole word where it is longer."""
-    lines = [line for line in markdown.splitlines() if not line.lstrip().startswith("|")]
-    text = " ".join(unescape(bleach.clean(markdown2html("\n".join(lines)), tags=set(), strip=True)).split())
+    lines = "\n".join(line for line in markdown.splitlines() if not line.lstrip().startswith("|"))
+    joined = re.sub(r"(?<=[^:\s])\n+- ", "; ", lines)  # items of a list are read one after the other
+    text = " ".join(unescape(bleach.clean(markdown2html(joined), tags=set(), strip=True)).split())
     return textwrap.shorten(text, most, placeholder=" …")
 
 

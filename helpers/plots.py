@@ -296,7 +296,7 @@ def move_points(table: pd.DataFrame, ax: Axes, *, by: str = "family") -> Axes:
 
 
 def _keep_apart(ax: Axes) -> None:
-    """Names of a map moved up, from the lowest on, until none covers another."""
+    """Names of a map moved up, from the lowest on, until none covers another; the topmost may leave the axes."""
     placed, inches = [], ax.figure.dpi / 72
     for name in sorted(filter(Text.get_text, ax.texts), key=lambda name: name.get_position()[1]):
         x, low = ax.transData.transform(name.get_position())

@@ -6,6 +6,7 @@ import pandas as pd
 
 from helpers import profiles
 from helpers.comparison import frontier
+from helpers.names import known
 from helpers.stats import cluster_interval, span, verdict
 
 _OFF = ("above", "below")  # verdicts of an interval that does not hold 0
@@ -17,7 +18,7 @@ def steering_gain(gain: pd.DataFrame, k: int, over: str) -> str:
     Units `a less b` are contrasts (`stats.contrasts`): where a gains more than b does. The numbers are a table in
     Markdown, a column for each layer, bold where the interval is off 0.
     """
-    part = gain[gain["k"] == k]
+    part = gain[gain["k"] == known(k, gain["k"].unique(), "k")]
     part = part.assign(way=[verdict(row.low, row.high) for row in part.itertuples()])
     told = "; ".join(_where(units, rows) for units, rows in part.groupby("units", sort=False))
     cells = {(row.units, row.layer): _cell(row) for row in part.itertuples()}
@@ -36,13 +37,15 @@ def _cell(row) -> str:
 def _where(units: str, rows: pd.DataFrame) -> str:
     """The layers at which one kind of units, or one less another, is told apart from 0."""
     own, less, other = units.partition(" less ")
+    if rows.low.isna().all():
+        return f"**{units}** cannot be judged, with one language steered to"
     above, below = (", ".join(map(str, rows.layer[rows.way == way])) for way in _OFF)
     if less:
         found = [f"{word} at layer {at}" for word, at in (("more", above), ("less", below)) if at]
         start = f"{own} gain {' and '.join(found)} than **{other}**"
-        return start if found else f"{own} and **{other}** are not told apart at any layer"
+        return start if found else f"{own} and **{other}** are told apart at no layer"
     found = [f"{word} at layer {at}" for word, at in (("raise it", above), ("lower it", below)) if at]
-    return f"**{own}** {' and '.join(found) or 'change it at no layer'}"
+    return f"**{own}** {' and '.join(found) or 'are told apart from no change at no layer'}"
 
 
 def trade(table: pd.DataFrame, posthoc: float) -> str:
@@ -84,7 +87,10 @@ def left_out(table: pd.DataFrame, *, seed: int = 0) -> str:
             f"{span(unseen.low, unseen.high)} against {seen.estimate:+.3f} with it, "
             f"{verdict(unseen.low, unseen.high)} zero"
         )
-    return f"Fitted {'; '.join(text)}. What erasure gains for a language it has not seen is the smaller number."
+    if not text:
+        return "Without one of so few languages there is nothing left to fit on, so this part is skipped."
+    alone = "" if len(text) > 1 else " The languages are too few, or of one group, to leave a group out."
+    return f"Fitted {'; '.join(text)}. What erasure gains for a language it has not seen is the smaller number.{alone}"
 
 
 def choice(written: pd.DataFrame, toward: str, *, limit: float = 2.0) -> str:

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import time
+from fnmatch import fnmatchcase
 from html import escape
 from pathlib import Path
 
@@ -88,16 +89,20 @@ def _write_notebook(folder: Path, row: dict) -> None:
 
 
 def _readings(book: nbformat.NotebookNode) -> dict[str, str]:
-    """Name of a figure -> what the notebook says of it: the next text among its section's outputs, in plain words."""
+    """Name of a figure -> what the notebook says of it: the next text among its section's outputs, in plain words.
+
+    Names that the notebook fills in stand as patterns: `05-doses_{kin}` is `05-doses_*`.
+    """
     found, open_names = {}, []
     for cell in book.cells:
         if cell.cell_type == "markdown":
             open_names = [] if cell.source.startswith("#") else open_names
             continue
-        open_names += re.findall(r"write_figure\([^\n]*?\"([\w-]+)\"", cell.source)
+        written = re.findall(r"write_figure\([^\n]*?\"([\w-]+(?:\{[^}]*\}[\w-]*)*)\"", cell.source)
+        open_names += [re.sub(r"\{[^}]*\}", "*", name) for name in written]
         texts = [out.data["text/markdown"] for out in cell.outputs if "text/markdown" in out.get("data", {})]
         if texts:
-            found |= dict.fromkeys(open_names, pages.plain(texts[-1]))
+            found |= dict.fromkeys(open_names, pages.plain(texts[0]))
             open_names = []
     return found
 
@@ -163,7 +168,7 @@ def _gallery(rows: list[dict], varied: list[str]) -> str:
         about = ", ".join(f"{name} {row['parameters'][name]}" for name in varied if name in row["parameters"])
         for path in row["figures"]:
             name = Path(path).stem
-            said = row["readings"].get(name, "")
+            said = next((text for figure, text in row["readings"].items() if fnmatchcase(name, figure)), "")
             caption = about or said or f"{name} · {row['notebook']}"
             alt = ": ".join(filter(None, [", ".join(filter(None, [name, about])), said]))
             found.setdefault(name, []).append(pages.figure(path, caption, alt))

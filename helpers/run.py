@@ -5,6 +5,7 @@ notebook's tagged cell, and what they name must be there; the notebook executes 
 only when every cell has completed.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -71,19 +72,22 @@ def notebook(
 
 
 def refuse_absent(values: Mapping) -> None:
-    """LookupError or ValueError where what all notebooks call corpus, languages or model names nothing that is there.
+    """LookupError where the values of `corpus`, `languages` or `model` name nothing that is there.
 
-    The test split is read whole, so a damaged file is told as well. A model is not loaded, nor looked for on the hub.
+    A mini model needs a recipe, any other a folder or a name that a hub can have; none is loaded or asked for.
     """
-    if "corpus" in values:
-        _refuse_corpus(_placed(values["corpus"]), *map(str, values.get("languages", [])))
-    name = values.get("model", "")
-    if re.fullmatch(r"mini[\w.-]*", name) and not hub.is_here(name):
+    corpus, languages, model = (values.get(name) for name in ("corpus", "languages", "model"))
+    if isinstance(corpus, str):
+        with contextlib.suppress(ValueError):  # a damaged file is told where it is read, if it is
+            _refuse_corpus(_placed(corpus), *map(str, languages if isinstance(languages, list) else []))
+    if not isinstance(model, str) or not model or hub.is_here(model, ROOT):
+        return
+    if re.fullmatch(r"mini[\w.-]*", model):
         from helpers import pretrain  # here: torch takes seconds to import, and most models are there
 
-        pretrain.recipe(name)
-    elif name:
-        hub.refuse_absent(_placed(name))
+        pretrain.recipe(model)
+    else:
+        hub.refuse_absent(model)
 
 
 def listed() -> list[str]:
@@ -107,11 +111,10 @@ def _refuse_corpus(name: str, *languages: str) -> None:
     corpora.load(name, languages, split="test")
 
 
-def _placed(value: str) -> str:
-    """A file or folder, with or without a prefix such as csv:, by its path from the root; other names as they are."""
-    prefix, name = re.fullmatch("([a-z0-9]+:)?(.*)", value, re.DOTALL).groups("")
-    path = ROOT / os.path.expanduser(name)
-    return f"{prefix}{path}" if name and os.path.exists(path) else value
+def _placed(corpus: str) -> str:
+    """The corpus, a file or folder of one's own by its path from the root, from which the kernel will read it."""
+    kind, _, where = corpus.partition(":")
+    return f"{kind}:{ROOT / os.path.expanduser(where)}" if kind in corpora.OWN and where else corpus
 
 
 def _plan(source: Path, declared: Mapping[str, Parameter], given: Mapping, output: Path | None) -> dict:

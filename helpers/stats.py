@@ -193,6 +193,8 @@ def partial_correlation(x, y, controls=(), *, ranks: bool = False) -> Correlatio
 def _finite(values):
     """The values in float64, none of them missing."""
     values = np.asarray(values, float)
+    if not len(values):
+        raise ValueError("0 items, at least 1 is needed; has everything been filtered out?")
     missing = len(values) - np.isfinite(values).reshape(len(values), -1).all(axis=1).sum()
     if missing:
         raise ValueError(f"{missing} of {len(values)} items hold NaN or infinity; drop them first")
@@ -207,8 +209,8 @@ def verdict(low: float, high: float, reference: float = 0.0) -> str:
 
 
 def span(low: float, high: float, digits: int = 3) -> str:
-    """An interval with its signs, such as `[-0.020, +0.100]`; `[one group only]` where nothing could be resampled."""
-    return f"[{low:+.{digits}f}, {high:+.{digits}f}]" if low == low else "[one group only]"
+    """An interval with its signs, such as `[-0.020, +0.100]`; `[no interval]` where nothing could be resampled."""
+    return f"[{low:+.{digits}f}, {high:+.{digits}f}]" if low == low else "[no interval]"
 
 
 def standardised(values) -> np.ndarray:

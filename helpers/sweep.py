@@ -143,7 +143,8 @@ def _add(rows: dict, point: Mapping, declared: Mapping) -> None:
             raise ValueError(f"{source.stem}: {error.args[0]}{grids.hint(wrong)}") from None
         given = ({"interactive": False} if "interactive" in found else {}) | given
         planned = run._plan(source, found, given, None)
-        run.refuse_absent(planned["parameters"])
+        if not run._is_complete(planned):
+            run.refuse_absent(planned["parameters"])
         facts = {name: planned[name] for name in ("run", "parameters")} | {"folder": str(planned["folder"])}
         row = rows.setdefault(
             planned["run"], {"notebook": source.stem, "source": str(source), "given": given, "needs": [], **facts}

@@ -88,8 +88,8 @@ def answers(
     partial_r the same with the quantities of `given` held fixed too (`given` is their number). low and high bound 95 %
     of resampled languages, low_family and high_family of resampled families; p permutes the languages
     (`ranking.mrqap`), Holm corrects it over all questions. sure: Holm's p under 5 %, and both intervals off 0; with
-    one family there is no interval over families, and nothing is sure. A given
-    quantity that is unknown for every pair is left out; NaN for a predictor without variation.
+    one family there is no interval over families, and nothing is sure. A given quantity that is unknown for every pair
+    is left out; NaN for a predictor without variation.
     """
     rows = []
     for outcome, predictor, given in questions:

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 import yaml
 
-from helpers import clusters, hub, records, results, run, sweep
+from helpers import clusters, records, results, run, sweep
 
 PARAMETERS = """\
 model: str = "none"
@@ -57,6 +57,7 @@ LOGGED = '\nwith open("log", "a") as log:\n    log.write(f"{name}\\n")'  # who c
 def make_home(root: Path) -> Path:
     """The folder, now a project with the notebooks 01_expert_discovery and 02_steering."""
     (root / "notebooks" / "sweeps").mkdir(parents=True)
+    (root / "none").mkdir()  # the model of its notebooks
     write_notebook(root, "01_expert_discovery", PARAMETERS, FIRST + LOGGED)
     write_notebook(root, "02_steering", PARAMETERS + 'experts_run: str = ""\n', SECOND)
     return root
@@ -87,8 +88,6 @@ def enter(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "FIGURES", root / "figures")
     monkeypatch.setenv("ISOGLOSS_HOME", str(root))
     monkeypatch.delenv("ISOGLOSS_RUN", raising=False)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)  # the model "none" is looked for nowhere
-    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
 
 
 @pytest.fixture

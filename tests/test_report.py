@@ -109,14 +109,15 @@ def test_a_figure_is_captioned_with_what_its_notebook_says_of_it():
     book = nbformat.v4.new_notebook(
         cells=[
             code('files += results.write_figure(figure, "01-some", where)'),
-            code("reading", "It **rises**, a < b.\n\n| a | b |\n| --- | --- |\n| 1 | 2 |"),
+            code("reading", "Mean:\n\n- it **rises**, a < b\n- it ends\n\n| a | b |\n| --- | --- |\n| 1 | 2 |"),
             code("more", "Another text."),
+            code('files += results.write_figure(figure, f"01-of_{kind}", where)', "Here."),
             code('files += results.write_figure(figure, "01-silent", where)'),
             nbformat.v4.new_markdown_cell("## Another section"),
             code("reading", "Of something else."),
         ]
     )
-    assert report._readings(book) == {"01-some": "It rises, a < b."}
+    assert report._readings(book) == {"01-some": "Mean: it rises, a < b; it ends", "01-of_*": "Here."}
     assert pages.plain("word " * 200).endswith("word …") and len(pages.plain("word " * 200)) <= 480
 
 

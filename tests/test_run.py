@@ -17,7 +17,7 @@ from nbclient.exceptions import DeadKernelError
 from typer.testing import CliRunner
 
 from helpers import __main__ as command_line
-from helpers import kernels, results, run, store
+from helpers import corpora, kernels, results, run, store
 
 PARAMETERS = """\
 model: str = "mini"
@@ -185,16 +185,36 @@ def test_the_command_line_exits_with_2_for_what_the_user_wrote(home, arguments):
     assert list(home.glob("data/**/*.ipynb")) == []
 
 
-def test_what_parameters_name_is_looked_up_from_the_projects_root(home):
+def test_what_parameters_name_is_looked_up_from_the_projects_root(home, monkeypatch, tmp_path):
     (home / "own.csv").write_text("language,sentence,text,split\nA1,1,ka,test\n")
-    (home / "weights").mkdir()
+    for folder in (home / "weights", home / "world", tmp_path / "elsewhere"):
+        folder.mkdir()
     run.refuse_absent({"corpus": "csv:own.csv", "languages": ["A1"], "model": "weights"})
     run.refuse_absent({"corpus": "world", "model": "org/name"})
-    run.refuse_absent({"k": 3})
+    run.refuse_absent({"k": 3, "model": ["of another type"]})
     with pytest.raises(LookupError, match="unknown language of csv.*own.csv 'B1'"):
         run.refuse_absent({"corpus": "csv:own.csv", "languages": ["B1"]})
     with pytest.raises(LookupError, match="no recipe 'minii'; did you mean mini"):
         run.refuse_absent({"model": "minii"})
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    Path("here.csv").write_text("language,sentence,text,split\nA1,1,ka,test\n")
+    Path("mini-here").mkdir()
+    run.refuse_absent({"corpus": "csv:own.csv", "model": "weights"})
+    for values in (
+        {"corpus": "csv:here.csv"},
+        {"model": "mini-here"},
+        {"corpus": "csv:."},
+        {"corpus": "csv:" + "x" * 300},
+    ):
+        with pytest.raises(LookupError):
+            run.refuse_absent(values)
+
+
+def test_a_file_in_the_home_folder_is_found_by_its_tilde(home, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.csv").write_text("language,sentence,text,split\nA1,1,ka,test\n")
+    run.refuse_absent({"corpus": "csv:~/own.csv"})
+    assert len(corpora.load("csv:~/own.csv")) == 1
 
 
 def test_the_command_line_exits_with_1_for_a_run_that_failed(home, monkeypatch):

@@ -40,7 +40,12 @@ def test_a_single_cluster_has_no_interval_and_no_verdict():
     found = stats.cluster_interval([1.0, 2.0], ["a", "a"])
     assert found.estimate == 1.5 and np.isnan(found.low) and np.isnan(found.high)
     assert stats.verdict(*found[1:]) == "not distinguishable from"
-    assert stats.span(*found[1:]) == "[one group only]" and stats.span(-0.02, 0.1, 2) == "[-0.02, +0.10]"
+    assert stats.span(*found[1:]) == "[no interval]" and stats.span(-0.02, 0.1, 2) == "[-0.02, +0.10]"
+
+
+def test_nothing_at_all_is_refused():
+    with pytest.raises(ValueError, match="0 items, at least 1 is needed"):
+        stats.cluster_interval([], [])
 
 
 def test_bootstrap_of_a_mean_equals_the_cluster_interval():

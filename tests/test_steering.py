@@ -106,12 +106,16 @@ def test_readings_take_their_verdicts_from_the_intervals(compared):
     text = readings.steering_gain(pd.concat([gain, gain.assign(k=20)]), 5, "Mean over 6")
     told, table = text.split("\n\n")
     assert told.startswith("Mean over 6, retrieval when 5 units are overwritten: **experts** raise it at layer 1 and ")
-    assert "lower it at layer 2; **random** change it at no layer" in told
+    assert "lower it at layer 2; **random** are told apart from no change at no layer" in told
     assert "experts gain more at layer 1 than **random**" in told
-    assert told.endswith("experts and **matched** are not told apart at any layer.")
+    assert told.endswith("experts and **matched** are told apart at no layer.")
     assert table.splitlines()[0] == "| change of top-1 | layer 1 | layer 2 |"
     assert table.splitlines()[2] == "| experts | **+0.100** [+0.050, +0.200] | **-0.100** [-0.200, -0.050] |"
     assert table.splitlines()[3] == "| random | +0.100 [-0.100, +0.200] |  |"
+    alone = readings.steering_gain(gain.assign(low=np.nan, high=np.nan), 5, "One")
+    assert "**experts** cannot be judged, with one language steered to" in alone and "+0.100 [no interval]" in alone
+    with pytest.raises(LookupError, match="no k 80; did you mean 5"):
+        readings.steering_gain(gain, 80, "Mean over 6")
     assert "is above post-hoc" in readings.trade(compared, 0.5)
     assert "is below post-hoc" in readings.trade(compared, 1.1)
     assert "is not distinguishable from post-hoc" in readings.trade(compared.assign(low=-1, high=1), 0.8)
@@ -122,6 +126,8 @@ def test_readings_of_what_is_left_out_and_of_k_name_the_numbers():
     table = pd.DataFrame(rows, columns=["group", "layer", "untouched", "seen", "unseen"]).assign(left_out="family")
     text = readings.left_out(table)
     assert "**family** the gain at layer 1, the best after erasure, is +0.100 [+0.100, +0.100] against +0.400" in text
+    assert text.endswith("or of one group, to leave a group out.")
+    assert "nothing left to fit on" in readings.left_out(table[:0])
     written = pd.DataFrame({"k": [0, 5, 20], "share": [0.1, 0.4, 0.9], "own": [5.0, 8.0, 50.0], "others": 9.0})
     assert "k = 20: 0.90 at 10.0 x. The largest k within 2 x is **5**" in readings.choice(written, "A1")
     assert "No k stays within 1.1 x" in readings.choice(written, "A1", limit=1.1)

@@ -31,6 +31,18 @@ def test_a_plan_goes_point_by_point_and_gives_each_notebook_what_it_declares(hom
     assert len({row["run"] for row in rows}) == 5
 
 
+def test_what_has_completed_needs_its_corpus_no_more(home, monkeypatch):
+    (home / "own.csv").write_text("language,sentence,text,split\nA1,1,ka,test\n")
+    path = write_sweep(home, defaults={"corpus": "csv:own.csv"})
+    assert len(sweep.plan(path)) == 1
+    (home / "own.csv").unlink()
+    run._refuse_corpus.cache_clear()
+    with pytest.raises(LookupError, match="small.yaml: 'csv:.*own.csv' names no file"):
+        sweep.plan(path)
+    monkeypatch.setattr(run, "_is_complete", lambda planned: True)
+    assert len(sweep.plan(path)) == 1
+
+
 def test_the_dry_run_prints_what_varies_and_starts_nothing(home):
     write_sweep(home, defaults={"strength": 0.5}, grid={"language": ["A1", "no"], "languages": [["A1"], ["B2", "C3"]]})
     outcome = invoke("small", "--dry-run")
