@@ -72,14 +72,18 @@ def mrqap(
     permuted jointly over languages; partial correlations, which rank as t statistics do, are compared, two-sided. beta
     is in standard deviations. `effects` first removes target and source means from everything. On the n pairs that
     every measure knows; where those are not all pairs, a permuted cell from outside counts as zero. NaN for a measure
-    that the others, or the effects, determine; ValueError for too few common pairs.
+    that the others, or the effects, determine; ValueError where the common pairs are no more than what is estimated.
     """
     rows = []
     for keys, table in experiments(scores):
         S, V = stacked(table, similarity)
         known = ~np.isnan(S.to_numpy() + sum(V.values()))
-        if known.sum() < len(V) + 3:
-            raise ValueError(f"{known.sum()} pairs are known to all {len(V)} measures; leave out those that know few")
+        ends = known.any(0).sum() + known.any(1).sum() - 1 if effects else 1
+        if known.sum() - ends - len(V) < 1:
+            raise ValueError(
+                f"{known.sum()} pairs are known to all {len(V)} measures, which with {ends} means leaves nothing to "
+                "estimate from; take more languages, or leave out measures, those first that know few pairs"
+            )
         y, *x = (_standard(np.where(known, cells, np.nan), effects)[known] for cells in (S.to_numpy(), *V.values()))
         _, *places = _shuffled(S, permutations, seed)
         found = _semipartial(y, np.stack(x, axis=1), _moved_cells(known, *places))

@@ -154,6 +154,11 @@ def test_mrqap_tells_a_cause_from_what_goes_along_with_it():
     assert found["third"] == pytest.approx(without.set_index("measure")["beta"]["third"])
     with pytest.raises(ValueError, match="2 pairs are known to all 2 measures"):
         ranking.mrqap(scores, pd.concat([similarity[:256], _table(cause[:2, :2], measure="few")]))
+    few = [_table(rng.standard_normal((4, 4)), measure=f"m{i}") for i in range(5)]
+    small = scores[scores["source"].isin(few[0].source) & scores["target"].isin(few[0].target)]
+    assert len(ranking.mrqap(small, pd.concat(few[:4]), permutations=5)) == 4
+    with pytest.raises(ValueError, match="12 pairs are known to all 5 measures, which with 7 means leaves nothing"):
+        ranking.mrqap(small, pd.concat(few))
 
 
 @settings(max_examples=25, deadline=None)
