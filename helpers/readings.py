@@ -208,8 +208,8 @@ def correlations(found: pd.DataFrame) -> str:
     for (x, y), rows in found.groupby(["x", "y"], sort=False):
         raw, held = rows.set_index("kind").loc["raw"], rows.set_index("kind").loc["partial"]
         parts.append(
-            f"{y} with {x}: {raw.r:+.2f} [{raw.low:+.2f}, {raw.high:+.2f}] raw, **{held.r:+.2f}** [{held.low:+.2f}, "
-            f"{held.high:+.2f}] with checkpoint and layer held fixed, {verdict(held.low, held.high)} 0"
+            f"{y} with {x}: {raw.r:+.2f} {span(raw.low, raw.high, 2)} raw, **{held.r:+.2f}** "
+            f"{span(held.low, held.high, 2)} with checkpoint and layer held fixed, {verdict(held.low, held.high)} 0"
         )
     return "; ".join(parts) + "."
 

@@ -130,12 +130,18 @@ def bootstrap(
     """`statistic` of a table and its interval, whole clusters (a key column, such as `target`) resampled.
 
     With several columns, such as source and target, each is resampled by itself and a row's weights multiply. The
-    statistic may return a number or an array of one shape; replicates where it is NaN are left out.
+    statistic may return a number or an array of one shape; replicates where it is NaN are left out. With a single
+    cluster the interval is NaN.
     """
-    counts = np.ones((n, len(table)), int)
-    for place, column in enumerate([clusters] if isinstance(clusters, str) else clusters):
+    columns = [clusters] if isinstance(clusters, str) else clusters
+    for column in columns:
         if column not in table:
             raise LookupError(f"no column {column!r} to resample; the table has {', '.join(map(str, table.columns))}")
+    if min(table[column].nunique() for column in columns) < 2:
+        estimate = np.asarray(statistic(table), float)
+        return Interval(estimate, *2 * [np.full_like(estimate, np.nan)])
+    counts = np.ones((n, len(table)), int)
+    for place, column in enumerate(columns):
         codes, names = pd.factorize(table[column])
         counts *= weights(len(names), n, seed + place)[:, codes]
     rows = np.arange(len(table))

@@ -43,6 +43,12 @@ def test_a_single_cluster_has_no_interval_and_no_verdict():
     assert stats.span(*found[1:]) == "[no interval]" and stats.span(-0.02, 0.1, 2) == "[-0.02, +0.10]"
 
 
+def test_a_bootstrap_of_a_single_cluster_has_no_interval():
+    table = pd.DataFrame({"x": [1.0, 3.0], "language": "a"})
+    found = stats.bootstrap(table, lambda rows: [rows.x.mean(), rows.x.max()], clusters="language", n=5)
+    assert found.estimate.tolist() == [2, 3] and np.isnan(found.low).all() and np.isnan(found.high).all()
+
+
 def test_nothing_at_all_is_refused():
     with pytest.raises(ValueError, match="0 items, at least 1 is needed"):
         stats.cluster_interval([], [])
