@@ -8,6 +8,7 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-ROOT = Path(os.environ.get("ISOGLOSS_HOME") or Path(__file__).resolve().parents[1])
+HOUSE = Path(__file__).resolve().parents[1]  # holds the package, and the notebooks unless ROOT has its own
+ROOT = Path(os.environ.get("ISOGLOSS_HOME") or HOUSE)
 DATA = ROOT / "data"  # sources/ (downloads), cache/ (models, arrays), results/ (one folder per run)
 FIGURES = ROOT / "figures"

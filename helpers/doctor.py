@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers import DATA
+from helpers import DATA, HOUSE
 
-HOUSE = Path(__file__).resolve().parents[1]
 SCRIPTS = {  # a letter of each script that the corpora are written in
     "Latin": "a", "Greek": "α", "Cyrillic": "я", "Armenian": "ա", "Georgian": "ა", "Hebrew": "א", "Arabic": "ع",
     "Devanagari": "अ", "Bengali": "অ", "Tamil": "அ", "Thai": "ก", "Ethiopic": "አ", "Chinese": "中", "Japanese": "あ",

@@ -23,14 +23,9 @@ VARIANTS = ("meaning", "form", "form_all_different")
 def told(states: Activations, variants: Sequence[str] = VARIANTS) -> pd.DataFrame:
     """table[source, target, quantity, value]: ABX accuracy at every layer of the states, named `variant@layer`."""
     found = [abx.scores(states.parallel(at), states.languages, variants).assign(layer=at) for at in states.layers]
-    return named(pd.concat(found, ignore_index=True))
-
-
-def named(scores: pd.DataFrame) -> pd.DataFrame:
-    """table[source, target, quantity, value] of ABX scores[layer, variant, p, q, accuracy]: source is p, target q."""
+    scores = pd.concat(found, ignore_index=True)
     quantity = scores["variant"] + "@" + scores["layer"].astype(str)
-    found = dict(source=scores["p"], target=scores["q"], quantity=quantity, value=scores["accuracy"])
-    return pd.DataFrame(found).reset_index(drop=True)
+    return pd.DataFrame(dict(source=scores["p"], target=scores["q"], quantity=quantity, value=scores["accuracy"]))
 
 
 def hits(states: Activations, layer: int) -> np.ndarray:

@@ -22,10 +22,9 @@ import nbformat
 import papermill
 from nbclient.exceptions import DeadKernelError
 
-from helpers import FIGURES, ROOT, corpora, hub, kernels, results, store
+from helpers import FIGURES, HOUSE, ROOT, corpora, hub, kernels, results, store
 from helpers.parameters import Parameter, check, inspect, nearest
 
-HOUSE = Path(__file__).resolve().parents[1]  # holds the package, and the notebooks unless ISOGLOSS_HOME has its own
 logging.getLogger("papermill.translators").setLevel(logging.ERROR)  # its own reader of parameters is not used here
 
 

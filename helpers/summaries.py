@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers import ROOT, records, run, stats, store
+from helpers import HOUSE, ROOT, records, stats, store
 from helpers.names import known
 
 
 def read(name: str) -> tuple[pd.DataFrame, dict]:
     """A committed summary such as `full-steering`, and its provenance. LookupError where there is none of this name."""
-    for folder in (ROOT / "notebooks" / "sweeps", run.HOUSE / "notebooks" / "sweeps"):
+    for folder in (ROOT / "notebooks" / "sweeps", HOUSE / "notebooks" / "sweeps"):
         if (path := folder / f"{name}.csv").is_file():
             return pd.read_csv(path), json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     raise LookupError(f"no summary {name}.csv in {folder}; python -m helpers summary --help says how one is made")

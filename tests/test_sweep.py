@@ -7,8 +7,8 @@ import pytest
 from homes import home, log, record, write_notebook, write_sweep
 from typer.testing import CliRunner
 
+from helpers import HOUSE, records, run, store, sweep
 from helpers import __main__ as command_line
-from helpers import records, run, store, sweep
 
 __all__ = ["home"]
 BOTH = ["01_expert_discovery", "02_steering"]
@@ -156,7 +156,7 @@ def test_the_command_line_exits_with_2_for_what_the_user_wrote(home, arguments, 
     assert told in outcome.stderr
 
 
-OWN = sorted((Path(run.HOUSE) / "notebooks" / "sweeps").glob("*.yaml"))
+OWN = sorted((HOUSE / "notebooks" / "sweeps").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
