@@ -128,19 +128,35 @@ def with_start(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def agreement(table: pd.DataFrame) -> pd.DataFrame:
-    """table[kin, outcome, rho, cause, claim]: how alike interventions and correlations rank the changes.
+    """table[kin, outcome, rho, cause, claim, first]: how alike interventions and correlations rank the changes.
 
     rho is Spearman's correlation of the sizes of effect and r over the changes, for which no test is made: they are
-    four. cause is the change with the largest effect off 0, claim the one with the largest r that is significant,
-    empty where there is none.
+    four. cause lists the changes that may matter most: that of the largest effect off 0, and those whose intervals
+    reach into its own; claim likewise those of the largest significant r. first is `same` or `another` where each is
+    one change, `another` too where none is in both, `opposed` where signs contradict each other, else `not told
+    apart`; empty where one of them is empty.
     """
     rows = []
     for (kin, outcome), part in table.groupby(["kin", "outcome"], sort=False):
-        sizes = part.set_index("change")[["effect", "r"]].abs()
-        ranked = sizes.rank()
-        first = [
-            sizes.loc[part["change"][part[sure]], column].idxmax() if part[sure].any() else ""
-            for sure, column in (("cause_sure", "effect"), ("r_sure", "r"))
-        ]
-        rows.append((kin, outcome, float(ranked["effect"].corr(ranked["r"])), *first))
-    return pd.DataFrame(rows, columns=["kin", "outcome", "rho", "cause", "claim"])
+        ranked = part[["effect", "r"]].abs().rank()
+        cause = _leaders(part[part["cause_sure"]], "effect", "low", "high")
+        claim = _leaders(part[part["r_sure"]], "r", "r_low", "r_high")
+        signs = part.set_index("change")["verdict"]
+        both = [change for change in cause if change in claim]
+        if both and (signs[both] == "opposed").all():
+            first = "opposed"
+        else:
+            first = "another" if not both else "same" if cause == claim and len(cause) == 1 else "not told apart"
+        first = first if cause and claim else ""
+        rho = float(ranked["effect"].corr(ranked["r"]))
+        rows.append((kin, outcome, rho, ", ".join(cause), ", ".join(claim), first))
+    return pd.DataFrame(rows, columns=["kin", "outcome", "rho", "cause", "claim", "first"])
+
+
+def _leaders(part: pd.DataFrame, column: str, low: str, high: str) -> list[str]:
+    """The changes, largest first, whose intervals reach into that of the largest; all have intervals off 0."""
+    if part.empty:
+        return []
+    part = part.iloc[part[column].abs().argsort()[::-1]]
+    ends = part[[low, high]].abs()
+    return list(part["change"][ends.max(axis=1) >= ends.iloc[0].min()])

@@ -222,19 +222,20 @@ def causes(table: pd.DataFrame, agreement: pd.DataFrame) -> str:
         part = table[(table["kin"] == row.kin) & (table["outcome"] == row.outcome)].set_index("change")
         found = part[part["cause_sure"]].sort_values("cause_rank")
         named = [f"{change} {x.effect:+.2f} [{x.low:+.2f}, {x.high:+.2f}]" for change, x in found.iterrows()]
-        claim = f"{row.claim} (r {part.r[row.claim]:+.2f})" if row.claim else "none"
-        same = "" if not row.cause else ", the same" if row.claim == row.cause else ", not the same"
+        claim = ", ".join(f"{change} (r {part.r[change]:+.2f})" for change in filter(None, row.claim.split(", ")))
         lines.append(
             f"- **{row.outcome}**, {kinds[row.kin]}: {', '.join(named) or 'no effect found'}; by correlation first: "
-            f"{claim}{same}"
+            f"{claim or 'none'}{f'; **{row.first}**' if row.first else ''}"
         )
     for kin, part in table.groupby("kin", sort=False):
         counts = ", ".join(f"{name} {count}" for name, count in part["verdict"].value_counts().items())
-        rows = agreement[(agreement["kin"] == kin) & (agreement["cause"] != "")]
-        first = int((rows["cause"] == rows["claim"]).sum())
+        rows = agreement[(agreement["kin"] == kin) & (agreement["first"] != "")]
+        first = ", ".join(f"{name} {count}" for name, count in rows["first"].value_counts().items())
+        real, right = part[part["r_sure"]], part["verdict"].str.startswith("agree: it matters")
         lines.append(
-            f"- **{kinds[kin]}**, {len(part)} cases: {counts}. Of {len(rows)} outcomes with an effect, correlation "
-            f"names the property that matters most in {first}."
+            f"- **{kinds[kin]}**, {len(part)} cases: {counts}. Of {len(real)} significant correlations {right.sum()} "
+            "go with an effect of the same direction. Which property comes first, in "
+            f"{len(rows)} outcomes where both say: {first or 'none'}."
         )
     return "\n".join(lines)
 

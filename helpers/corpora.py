@@ -147,6 +147,8 @@ def _parse(name: str, split: str) -> tuple[str, str]:
     """The corpus, and its folder, path or world; both corpus and split must be known."""
     kind, _, where = name.partition(":")
     where = os.path.expanduser(where) if kind in OWN else where
+    if kind not in CORPORA and os.path.isfile(name):
+        raise LookupError(f"{name!r} is a file; write csv:{name}")
     if kind not in CORPORA:
         _unknown("corpus", name, CORPORA)
     if kind in registry.CORPORA and where:

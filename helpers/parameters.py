@@ -70,7 +70,9 @@ def check(declared: Mapping[str, Parameter], values: Mapping[str, object]) -> di
 
 def nearest(name: str, names: list[str]) -> str:
     """The three names most like this one, for an error message."""
-    return ", ".join(difflib.get_close_matches(name, names, n=3, cutoff=0.0)) or "none, there are no others"
+    near = {other.casefold(): other for other in names}
+    found = difflib.get_close_matches(name.casefold(), near, n=3, cutoff=0.0)
+    return ", ".join(near[other] for other in found) or "none, there are no others"
 
 
 def _declared(node: ast.stmt, where: str) -> Parameter:

@@ -54,13 +54,16 @@ def trustworthiness(
     """table[strength, trustworthiness] of the map `points` that `maps` made of `states`, each strength by itself.
 
     1 when every neighbour on the map was one among the states; the farther away the false ones were, the less. About
-    0.5 for points laid out by chance. Definition: Venna and Kaski 2001, as in scikit-learn.
+    0.5 for points laid out by chance. Fewer neighbours are asked of few
+    points. Definition: Venna and Kaski 2001, as in scikit-learn.
     """
     strengths, _ = _stacked(states, (points["strength"] == min(states)).sum())
     rows = []
     for strength in strengths:
         flat = points.loc[points["strength"] == strength, ["x", "y"]].to_numpy()
-        value = trust(np.asarray(states[strength]), flat, n_neighbors=neighbours, metric=metric)
+        value = trust(
+            np.asarray(states[strength]), flat, n_neighbors=min(neighbours, (len(flat) - 1) // 2), metric=metric
+        )
         rows.append({"strength": strength, "trustworthiness": value})
     return pd.DataFrame(rows)
 

@@ -172,6 +172,8 @@ def trade_off(curves: pd.DataFrame, least: float = 0.05) -> str:
     if sunk > fell and 5 * sunk > total:
         where = "most places" if 2 * sunk > total else "some places"
         return f"{text} Form is told early and then lost in {where}."
+    if not fell and not count.above["meaning"]:
+        return f"{text} Meaning does not rise here, and form does not fall."
     if not fell:
         return f"{text} Meaning is added to form here, and not traded for it."
     return f"{text} Form is given up " + ("in most places" if 2 * fell > total else "in some places only") + "."

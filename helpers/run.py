@@ -71,13 +71,15 @@ def notebook(
 
 
 def refuse_absent(values: Mapping) -> None:
-    """LookupError where the values of `corpus`, `languages` or `model` name nothing that is there.
+    """LookupError where the values of `corpus`, `languages` or `model` name nothing that is there; ValueError for a CSV
+    file that cannot be read.
 
     A mini model needs a recipe, any other a folder or a name that a hub can have; none is loaded or asked for.
     """
     corpus, languages, model = (values.get(name) for name in ("corpus", "languages", "model"))
     if isinstance(corpus, str):
-        with contextlib.suppress(ValueError):  # a damaged file is told where it is read, if it is
+        damaged = () if corpus.startswith("csv:") else ValueError  # is told where it is read, if it is
+        with contextlib.suppress(damaged):
             _refuse_corpus(_placed(corpus), *map(str, languages if isinstance(languages, list) else []))
     if not isinstance(model, str) or not model or hub.is_here(model, ROOT):
         return

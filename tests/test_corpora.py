@@ -474,6 +474,13 @@ def test_annotated_sentences_of_a_corpus_are_glossed_in_english_where_it_has_eng
     assert corpora.annotated("sib200", corpora.load("sib200", ["deu_Latn"])).family.tolist() == ["", ""]
 
 
+def test_a_file_without_its_kind_is_told_how_to_write_it(tmp_path):
+    path = tmp_path / "my.csv"
+    path.write_text("language,sentence,text")
+    with pytest.raises(LookupError, match=r"is a file; write csv:.*my\.csv"):
+        corpora.load(str(path))
+
+
 def test_a_language_that_is_no_plain_name_is_refused(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text("language,sentence,text,split\n<b>x</b>,1,yes,test\n")

@@ -119,3 +119,7 @@ def test_a_value_that_looks_like_a_secret_is_refused_and_not_repeated(declared, 
         parameters.check(declared, {"languages": ["deu_Latn", start + "a1B2" * 8]})
     assert "a1B2" not in str(refusal.value)
     assert parameters.check(declared, {"model": "hf_small", "corpus": "sk-ip"})
+
+
+def test_the_nearest_name_is_found_whatever_its_case():
+    assert parameters.nearest("K", ["seed", "revision", "pool", "k"]).split(", ")[0] == "k"

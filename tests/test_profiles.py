@@ -172,6 +172,8 @@ def test_a_trade_is_called_so_only_where_form_falls():
     assert "form falls in **0**" in readings.trade_off(up) and "added to form" in readings.trade_off(up)
     down = curve({("meaning", "within"): (0.5, 0.95), ("form", "within"): (0.99, 0.6)}).assign(pool="mean")
     assert "given up in most places" in readings.trade_off(down)
+    still = curve({("meaning", "within"): (0.7, 0.7), ("form", "within"): (0.9, 0.9)}).assign(pool="mean")
+    assert readings.trade_off(still).endswith("Meaning does not rise here, and form does not fall.")
     later = pd.concat([up, down[down.step == 50].assign(step=90)])
     assert "below an earlier peak in **1**" in readings.trade_off(later)
     assert "told early and then lost in most places" in readings.trade_off(later)

@@ -196,6 +196,9 @@ def test_what_parameters_name_is_looked_up_from_the_projects_root(home, monkeypa
         run.refuse_absent({"corpus": "csv:own.csv", "languages": ["B1"]})
     with pytest.raises(LookupError, match="no recipe 'minii'; did you mean mini"):
         run.refuse_absent({"model": "minii"})
+    (home / "holed.csv").write_text("language,text\nA1,ka\n")
+    with pytest.raises(ValueError, match="no column sentence"):
+        run.refuse_absent({"corpus": "csv:holed.csv"})
     monkeypatch.chdir(tmp_path / "elsewhere")
     Path("here.csv").write_text("language,sentence,text,split\nA1,1,ka,test\n")
     Path("mini-here").mkdir()
