@@ -132,25 +132,31 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
 
     rho is Spearman's correlation of the sizes of effect and r over the changes, for which no test is made: they are
     four. cause lists the changes that may matter most: that of the largest effect off 0, and those whose intervals
-    reach into its own; claim likewise those of the largest significant r. first is `same` or `another` where each is
-    one change, `another` too where none is in both, `opposed` where signs contradict each other, else `not told
-    apart`; empty where one of them is empty.
+    reach into its own; claim likewise those of the largest significant r. first is `another` where
+    none is in both, `opposed` where the signs of those in both contradict each other, `same` where each is that one
+    change, else `not told apart`; empty where one of them is empty.
     """
     rows = []
     for (kin, outcome), part in table.groupby(["kin", "outcome"], sort=False):
         ranked = part[["effect", "r"]].abs().rank()
         cause = _leaders(part[part["cause_sure"]], "effect", "low", "high")
         claim = _leaders(part[part["r_sure"]], "r", "r_low", "r_high")
-        signs = part.set_index("change")["verdict"]
-        both = [change for change in cause if change in claim]
-        if both and (signs[both] == "opposed").all():
-            first = "opposed"
-        else:
-            first = "another" if not both else "same" if cause == claim and len(cause) == 1 else "not told apart"
-        first = first if cause and claim else ""
+        first = _first(cause, claim, part.set_index("change")["verdict"])
         rho = float(ranked["effect"].corr(ranked["r"]))
         rows.append((kin, outcome, rho, ", ".join(cause), ", ".join(claim), first))
     return pd.DataFrame(rows, columns=["kin", "outcome", "rho", "cause", "claim", "first"])
+
+
+def _first(cause: list[str], claim: list[str], signs: pd.Series) -> str:
+    """How the first places of both sides stand to each other, in the words of `agreement`."""
+    if not cause or not claim:
+        return ""
+    both = [change for change in cause if change in claim]
+    if not both:
+        return "another"
+    if (signs[both] == "opposed").all():
+        return "opposed"
+    return "same" if len(cause) == len(claim) == 1 else "not told apart"
 
 
 def _leaders(part: pd.DataFrame, column: str, low: str, high: str) -> list[str]:

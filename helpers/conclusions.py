@@ -9,9 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from helpers.stats import cluster_interval, mean_interval, span, verdict
-
-_OFF = ("above", "below")  # verdicts of an interval that does not hold 0
+from helpers.stats import OFF, cluster_interval, mean_interval, span, verdict
 
 
 def predictors(found: pd.DataFrame) -> str:
@@ -176,7 +174,7 @@ def answered(found: pd.DataFrame, predictor: str, expected: str) -> str:
         else:
             none.append(f"{row.outcome} ({row.partial_r:+.2f}; raw {row.r:+.2f})")
     way = {"above": "more of it goes with more", "below": "more of it goes with less"}
-    parts = [(way[expected], yes), (way[({*_OFF} - {expected}).pop()], other)]
+    parts = [(way[expected], yes), (way[({*OFF} - {expected}).pop()], other)]
     parts += [("nothing established beyond what is given", none), ("cannot be asked, since it does not vary", mute)]
     return "\n".join(f"- **{predictor}**, {name}: {'; '.join(rows)}" for name, rows in parts if rows)
 
@@ -249,7 +247,7 @@ def left_out(names: Sequence[str], kept: Sequence[str], why: str) -> str:
 def _group(part: pd.DataFrame, units: str) -> str:
     label = [name for name in ("toward", "kin", "level") if name in part][0]
     said = ", ".join(
-        f"{getattr(row, label)} {row.value:+.3f} {span(row.low, row.high)}{'' if _both(row) in _OFF else ' ns'}"
+        f"{getattr(row, label)} {row.value:+.3f} {span(row.low, row.high)}{'' if _both(row) in OFF else ' ns'}"
         f"{' (one family only)' if np.isnan(row.low_family) else ''}"
         for row in part.dropna(subset="value").itertuples()
     )

@@ -66,8 +66,8 @@ def locate(name: str, revision: str, subfolder: str, *, weights: bool = True) ->
 
 def is_here(name: str, root: Path) -> bool:
     """Whether a name is that of a folder, from `root`, of a mini series, or of a model in the hub's cache."""
-    cached = os.path.join(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}")
-    return any(map(os.path.isdir, (root / os.path.expanduser(name), DATA / "cache" / "models" / name, cached)))
+    places = (root / os.path.expanduser(name), DATA / "cache" / "models" / name, _cached(name))
+    return any(map(os.path.isdir, places))
 
 
 def refuse_absent(name: str) -> None:
@@ -109,6 +109,11 @@ def _download(name: str, revision: str, subfolder: str, weights: bool) -> tuple[
     return Path(snapshot) / subfolder, Path(snapshot).name
 
 
+def _cached(name: str) -> Path:
+    """Where the hub's cache keeps a model, whether it does or not."""
+    return Path(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}")
+
+
 def _nearest(name: str) -> str:
     """A hint at the known names most like `name`: mini series and downloaded repositories."""
     minis = [path.name for path in (DATA / "cache" / "models").glob("mini*")]
@@ -123,7 +128,7 @@ def _refs(name: str) -> dict[str, str]:
         listed = list_repo_refs(name)
         return {ref.name: ref.target_commit for ref in [*listed.branches, *listed.tags]}
     except (OSError, HFValidationError) as error:
-        kept = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "refs"
+        kept = _cached(name) / "refs"
         refs = {path.relative_to(kept).as_posix(): path.read_text() for path in kept.rglob("*") if path.is_file()}
         if not refs:
             raise LookupError(f"no model {name!r} on this machine or the hub{_nearest(name)} ({error})") from error

@@ -54,8 +54,8 @@ def trustworthiness(
     """table[strength, trustworthiness] of the map `points` that `maps` made of `states`, each strength by itself.
 
     1 when every neighbour on the map was one among the states; the farther away the false ones were, the less. About
-    0.5 for points laid out by chance. Fewer neighbours are asked of few
-    points. Definition: Venna and Kaski 2001, as in scikit-learn.
+    0.5 for points laid out by chance. Fewer neighbours are asked of few points.
+    Definition: Venna and Kaski 2001, as in scikit-learn.
     """
     strengths, _ = _stacked(states, (points["strength"] == min(states)).sum())
     rows = []

@@ -7,9 +7,7 @@ import pandas as pd
 from helpers import profiles
 from helpers.comparison import frontier
 from helpers.names import known
-from helpers.stats import cluster_interval, span, verdict
-
-_OFF = ("above", "below")  # verdicts of an interval that does not hold 0
+from helpers.stats import OFF, cluster_interval, span, verdict
 
 
 def steering_gain(gain: pd.DataFrame, k: int, over: str) -> str:
@@ -30,7 +28,7 @@ def steering_gain(gain: pd.DataFrame, k: int, over: str) -> str:
 
 
 def _cell(row) -> str:
-    change = f"**{row.change:+.3f}**" if row.way in _OFF else f"{row.change:+.3f}"
+    change = f"**{row.change:+.3f}**" if row.way in OFF else f"{row.change:+.3f}"
     return f"{change} {span(row.low, row.high)}"
 
 
@@ -39,7 +37,7 @@ def _where(units: str, rows: pd.DataFrame) -> str:
     own, less, other = units.partition(" less ")
     if rows.low.isna().all():
         return f"**{units}** cannot be judged, with one language steered to"
-    above, below = (", ".join(map(str, rows.layer[rows.way == way])) for way in _OFF)
+    above, below = (", ".join(map(str, rows.layer[rows.way == way])) for way in OFF)
     if less:
         found = [f"{word} at layer {at}" for word, at in (("more", above), ("less", below)) if at]
         start = f"{own} gain {' and '.join(found)} than **{other}**"

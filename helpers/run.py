@@ -78,8 +78,8 @@ def refuse_absent(values: Mapping) -> None:
     """
     corpus, languages, model = (values.get(name) for name in ("corpus", "languages", "model"))
     if isinstance(corpus, str):
-        damaged = () if corpus.startswith("csv:") else ValueError  # is told where it is read, if it is
-        with contextlib.suppress(damaged):
+        damage = [] if corpus.startswith("csv:") else [ValueError]  # is told where it is read, if it is
+        with contextlib.suppress(*damage):
             _refuse_corpus(_placed(corpus), *map(str, languages if isinstance(languages, list) else []))
     if not isinstance(model, str) or not model or hub.is_here(model, ROOT):
         return

@@ -207,6 +207,9 @@ def _finite(values):
     return values
 
 
+OFF = ("above", "below")  # verdicts of an interval that does not hold the reference
+
+
 def verdict(low: float, high: float, reference: float = 0.0) -> str:
     """The word for where an interval lies: "above" or "below" the reference, or "not distinguishable from" it."""
     if low > reference:
