@@ -17,6 +17,6 @@ def _closed_figures():
 @pytest.fixture(autouse=True)
 def _nothing_told():
     """Every test hears the warnings that a person hears once."""
-    from helpers import batches
+    from helpers.embeddings import batching
 
-    batches._TOLD.clear()
+    batching._TOLD.clear()

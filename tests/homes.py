@@ -10,7 +10,8 @@ import nbformat
 import pytest
 import yaml
 
-from helpers import clusters, records, results, run, sweep
+from helpers.common import results, store
+from helpers.running import executors, records, runner, sweep
 
 PARAMETERS = """\
 model: str = "none"
@@ -81,11 +82,11 @@ def write_sweep(root: Path, name: str = "small", **spec: object) -> Path:
 
 def enter(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this process, and those it starts, take the folder for the project's."""
-    for module in (run, results, sweep, clusters):
+    for module in (runner, results, sweep, executors):
         monkeypatch.setattr(module, "ROOT", root)
-    for module in (results, records):
+    for module in (results, records, store):
         monkeypatch.setattr(module, "DATA", root / "data")
-    monkeypatch.setattr(run, "FIGURES", root / "figures")
+    monkeypatch.setattr(runner, "FIGURES", root / "figures")
     monkeypatch.setenv("ISOGLOSS_HOME", str(root))
     monkeypatch.delenv("ISOGLOSS_RUN", raising=False)
 

@@ -20,7 +20,7 @@ LANGUAGES = [f"language {i:03d}" for i in range(200)]
 
 def experts_by_units(size: int) -> Callable:
     """Both scores of `size` units on 2,400 sentences of 6 languages."""
-    from helpers import experts
+    from helpers.steering import experts
 
     storage = np.random.default_rng(0).standard_normal((size, 2400), dtype=np.float32)
     labels = np.repeat(LANGUAGES[:6], 400)
@@ -29,7 +29,7 @@ def experts_by_units(size: int) -> Callable:
 
 def experts_by_sentences(size: int) -> Callable:
     """Both scores of 500 units on `size` sentences of 6 languages."""
-    from helpers import experts
+    from helpers.steering import experts
 
     storage = np.random.default_rng(0).standard_normal((500, size), dtype=np.float32)
     labels = np.resize(LANGUAGES[:6], size)
@@ -38,7 +38,7 @@ def experts_by_sentences(size: int) -> Callable:
 
 def experts_by_languages(size: int) -> Callable:
     """Both scores of 500 units on 4,000 sentences that are dealt out to `size` languages."""
-    from helpers import experts
+    from helpers.steering import experts
 
     storage = np.random.default_rng(0).standard_normal((500, 4000), dtype=np.float32)
     labels = np.resize(LANGUAGES[:size], 4000)
@@ -47,39 +47,39 @@ def experts_by_languages(size: int) -> Callable:
 
 def abx_by_languages(size: int) -> Callable:
     """Meaning and form of all ordered pairs of `size` languages, 200 sentences, 256 wide."""
-    from helpers import abx
+    from helpers.abx import scoring
 
     points = _points(size, 200, 256)
-    return lambda: abx.scores(points, LANGUAGES[:size])
+    return lambda: scoring.scores(points, LANGUAGES[:size])
 
 
 def abx_by_sentences(size: int) -> Callable:
     """Meaning and form of all ordered pairs of 6 languages, `size` sentences, 256 wide."""
-    from helpers import abx
+    from helpers.abx import scoring
 
     points = _points(6, size, 256)
-    return lambda: abx.scores(points, LANGUAGES[:6])
+    return lambda: scoring.scores(points, LANGUAGES[:6])
 
 
 def retrieval_by_languages(size: int) -> Callable:
     """Top-1 retrieval of all ordered pairs of `size` languages, 300 sentences, 256 wide."""
-    from helpers import alignment
+    from helpers.embeddings import retrieval
 
     points = _points(size, 300, 256)
-    return lambda: alignment.retrieval(points, LANGUAGES[:size])
+    return lambda: retrieval.retrieval(points, LANGUAGES[:size])
 
 
 def retrieval_by_sentences(size: int) -> Callable:
     """Top-1 retrieval of all ordered pairs of 6 languages, `size` sentences, 256 wide."""
-    from helpers import alignment
+    from helpers.embeddings import retrieval
 
     points = _points(6, size, 256)
-    return lambda: alignment.retrieval(points, LANGUAGES[:6])
+    return lambda: retrieval.retrieval(points, LANGUAGES[:6])
 
 
 def embed_by_sentences(size: int) -> Callable:
     """All layers of `size` sentences through a Llama of 4 layers, 128 wide."""
-    from helpers import activations
+    from helpers.embeddings import activations
 
     lm, table = _language_model(4, 128), _sentences(size)
     return lambda: activations.embed(lm, table)
@@ -87,7 +87,7 @@ def embed_by_sentences(size: int) -> Callable:
 
 def embed_by_parameters(size: int) -> Callable:
     """All layers of 300 sentences through a Llama `size` wide, so size squared parameters a layer."""
-    from helpers import activations
+    from helpers.embeddings import activations
 
     lm, table = _language_model(4, size), _sentences(300)
     return lambda: activations.embed(lm, table)
@@ -95,7 +95,7 @@ def embed_by_parameters(size: int) -> Callable:
 
 def responses_by_sentences(size: int) -> Callable:
     """All units of `size` sentences through a Llama of 4 layers, 128 wide."""
-    from helpers import activations
+    from helpers.embeddings import activations
 
     lm, table = _language_model(4, 128), _sentences(size)
     return lambda: activations.responses(lm, table)
@@ -103,10 +103,11 @@ def responses_by_sentences(size: int) -> Callable:
 
 def transfer_by_languages(size: int) -> Callable:
     """Topics by n-grams, every one of `size` sources on every target of the world; the size^2 cells are the product."""
-    from helpers import transfer, world
+    from helpers.transfer import training
+    from helpers.world import worlds
 
-    names = world.build().languages.language.tolist()[:size]
-    return lambda: transfer.run("topics", "world", "ngrams", names)
+    names = worlds.build().languages.language.tolist()[:size]
+    return lambda: training.run("topics", "world", "ngrams", names)
 
 
 CASES = {  # computation: (sizes, the steepest slope that the design allows, why)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import abx, triples
+from helpers.abx import counting, scoring
 
 DATA = Path(__file__).parent / "data"
 KEYS = ["variant", "distance", "centre", "p", "q"]
@@ -25,7 +25,7 @@ def gaussian(languages=3, sentences=7, hidden=5, seed=0, dtype=np.float64):
 
 
 def matrix(embeddings, variant, **options):
-    table = abx.scores(embeddings, names(embeddings), [variant], **options)
+    table = scoring.scores(embeddings, names(embeddings), [variant], **options)
     wide = table.pivot(index="p", columns="q", values="accuracy")
     return wide.reindex(index=names(embeddings), columns=names(embeddings)).to_numpy()
 
@@ -34,15 +34,15 @@ def phi(z):
     return 0.5 + 0.5 * math.erf(z / math.sqrt(2))
 
 
-@pytest.mark.parametrize("variant", abx.VARIANTS)
-@pytest.mark.parametrize("distance", triples.DISTANCES)
+@pytest.mark.parametrize("variant", scoring.VARIANTS)
+@pytest.mark.parametrize("distance", counting.DISTANCES)
 def test_every_variant_equals_the_loop_over_triples(variant, distance):
     embeddings = gaussian()
     expected = oracles.abx_accuracy(embeddings, variant, distance)
     np.testing.assert_allclose(matrix(embeddings, variant, distance=distance), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("variant", abx.VARIANTS)
+@pytest.mark.parametrize("variant", scoring.VARIANTS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_exact_ties_count_one_half(variant, dtype):
     signs = np.sign(gaussian(3, 6, 16)).astype(dtype)  # length 4: products are exact in binary
@@ -62,13 +62,13 @@ def test_exact_ties_count_one_half(variant, dtype):
     )
 )
 def test_whole_numbers_tie_exactly_in_every_variant(embeddings):
-    for variant in abx.VARIANTS:
+    for variant in scoring.VARIANTS:
         expected = oracles.abx_accuracy(embeddings, variant, "euclidean")
         np.testing.assert_allclose(matrix(embeddings, variant, distance="euclidean"), expected, rtol=0, atol=1e-12)
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from(abx.VARIANTS), st.sampled_from(triples.DISTANCES))
+@given(st.integers(0, 10**6), st.sampled_from(scoring.VARIANTS), st.sampled_from(counting.DISTANCES))
 def test_order_scale_and_rotation_change_nothing(seed, variant, distance):
     embeddings, rng = gaussian(3, 6, 4, seed), np.random.default_rng(seed + 1)
     before = matrix(embeddings, variant, distance=distance)
@@ -93,25 +93,25 @@ def test_equal_columns_tie_even_where_a_product_is_uneven_at_its_edge(monkeypatc
     embeddings = np.repeat(gaussian(2, 1, 5, dtype=np.float32), 9, axis=1)  # each language says one thing only
     assert np.nanmin(matrix(embeddings, "meaning")) == np.nanmax(matrix(embeddings, "meaning")) == 0.5
     embeddings[1] = embeddings[0]
-    table = abx.scores(embeddings, ["A1", "A2"], abx.VARIANTS)
+    table = scoring.scores(embeddings, ["A1", "A2"], scoring.VARIANTS)
     assert (table["accuracy"] == 0.5).all()
 
 
 def test_blocks_of_a_few_rows_count_the_same(monkeypatch):
     embeddings = gaussian(3, 11, 4)
-    whole = abx.scores(embeddings, names(embeddings), abx.VARIANTS)
-    blocks = triples.blocks
-    monkeypatch.setattr(triples, "blocks", lambda points, width=1: blocks(points, width=2**25 / (33 * 8 * 4)))
-    pd.testing.assert_frame_equal(abx.scores(embeddings, names(embeddings), abx.VARIANTS), whole)
+    whole = scoring.scores(embeddings, names(embeddings), scoring.VARIANTS)
+    blocks = counting.blocks
+    monkeypatch.setattr(counting, "blocks", lambda points, width=1: blocks(points, width=2**25 / (33 * 8 * 4)))
+    pd.testing.assert_frame_equal(scoring.scores(embeddings, names(embeddings), scoring.VARIANTS), whole)
 
 
 @pytest.mark.parametrize("signs", [False, True])
 def test_the_torch_path_counts_as_the_fused_one(signs):
     embeddings = np.sign(gaussian(3, 8, 16)) if signs else gaussian(3, 8, 5)
-    points = triples.points(embeddings, names(embeddings), "cosine", "none")
-    for x, start, block in triples.blocks(points):
-        expected = triples._tally_fused(block, x, start, True)
-        np.testing.assert_array_equal(triples._tally(block, x, start, True), expected)
+    points = counting.points(embeddings, names(embeddings), "cosine", "none")
+    for x, start, block in counting.blocks(points):
+        expected = counting._tally_fused(block, x, start, True)
+        np.testing.assert_array_equal(counting._tally(block, x, start, True), expected)
 
 
 def test_fastabx_gave_the_same_numbers():
@@ -131,7 +131,7 @@ def test_fastabx_gives_the_same_mean(variant, on, across):
     labels = {"language": language.tolist(), "sentence": sentence.tolist()}
     dataset = fastabx.Dataset.from_numpy(embeddings.reshape(18, 5).copy(), labels)
     score = fastabx.Score(fastabx.Task(dataset, on=on, across=[across]), "angular")
-    ours = abx.scores(embeddings, names(embeddings), [variant], distance="angular")["accuracy"].mean()
+    ours = scoring.scores(embeddings, names(embeddings), [variant], distance="angular")["accuracy"].mean()
     assert 1 - score.collapse(levels=[across]) == pytest.approx(ours, abs=1e-6)
 
 
@@ -140,7 +140,7 @@ def test_meaning_of_gaussians_has_its_closed_form():
     rng, s = np.random.default_rng(0), 0.5
     embeddings = rng.normal(size=(1, 1500, 1)) + s * rng.normal(size=(4, 1500, 1))
     correlation = 1 / math.sqrt((1 + s**2) * (1 + 3 * s**2))
-    values = abx.meaning(embeddings, list("pqrs"), distance="euclidean").to_numpy()
+    values = scoring.meaning(embeddings, list("pqrs"), distance="euclidean").to_numpy()
     assert np.nanmean(values) == pytest.approx(0.5 + math.asin(correlation) / math.pi, abs=0.01)
 
 
@@ -150,7 +150,7 @@ def test_form_of_gaussians_has_its_closed_form():
     embeddings = rng.normal(size=(1, 1500, 1)) + s * rng.normal(size=(2, 1500, 1))
     embeddings[1] += delta
     near, far = phi(delta / math.sqrt(2 * s**2)), phi(delta / math.sqrt(8 + 6 * s**2))
-    values = abx.form(embeddings, ["p", "q"], distance="euclidean").to_numpy()
+    values = scoring.form(embeddings, ["p", "q"], distance="euclidean").to_numpy()
     assert np.nanmean(values) == pytest.approx(near * far + (1 - near) * (1 - far), abs=0.015)
 
 
@@ -159,7 +159,7 @@ def test_form_all_of_gaussians_has_its_closed_form():
     embeddings = rng.normal(size=(2, 800, 1))
     embeddings[1] += delta
     expected = 0.5 + 0.5 * math.erf(delta / 2) * math.erf(delta / (2 * math.sqrt(3)))
-    table = abx.scores(embeddings, ["p", "q"], ["form_all", "form_all_different"], distance="euclidean")
+    table = scoring.scores(embeddings, ["p", "q"], ["form_all", "form_all_different"], distance="euclidean")
     means = table.groupby("variant")["accuracy"].mean()
     assert len(means) == 2 and means.to_numpy() == pytest.approx(expected, abs=0.02)
 
@@ -172,7 +172,7 @@ def test_perfect_separation_inversion_and_chance():
     assert np.nanmin(matrix(told_by_form, "form")) == 1 and np.nanmax(matrix(told_by_form, "conflict")) == 0
     crossed = np.array([[[1.0, 0], [-1, 0]], [[-1, 0], [1, 0]]])  # every translation is the opposite
     assert np.nanmax(matrix(crossed, "meaning")) == np.nanmax(matrix(crossed, "form")) == 0
-    noise = abx.scores(gaussian(4, 150, 20), list("pqrs"), abx.VARIANTS).groupby("variant")["accuracy"].mean()
+    noise = scoring.scores(gaussian(4, 150, 20), list("pqrs"), scoring.VARIANTS).groupby("variant")["accuracy"].mean()
     assert noise.between(0.47, 0.53).all()
 
 
@@ -180,12 +180,12 @@ def test_meaning_is_the_mean_rank_of_the_translation():
     p, q = gaussian(2, 30, 6)
     near = (q / np.linalg.norm(q, axis=1, keepdims=True)) @ (p / np.linalg.norm(p, axis=1, keepdims=True)).T
     ranks = (near >= near.diagonal()[:, None]).sum(1)
-    assert abx.meaning(np.stack([p, q]), ["p", "q"]).loc["p", "q"] == pytest.approx((30 - ranks.mean()) / 29)
+    assert scoring.meaning(np.stack([p, q]), ["p", "q"]).loc["p", "q"] == pytest.approx((30 - ranks.mean()) / 29)
 
 
 def test_matrices_are_oriented_as_documented_and_leave_the_diagonal_open():
     embeddings = gaussian()
-    for variant, function in (("meaning", abx.meaning), ("form", abx.form)):
+    for variant, function in (("meaning", scoring.meaning), ("form", scoring.form)):
         table = function(embeddings, ["x", "a", "m"])
         assert list(table.index) == list(table.columns) == ["x", "a", "m"]
         np.testing.assert_allclose(table, oracles.abx_accuracy(embeddings, variant), atol=1e-12)
@@ -196,33 +196,36 @@ def test_centring_is_named_and_is_what_it_says():
     options = {"none": embeddings, "global": embeddings - embeddings.mean((0, 1))}
     options["language"] = embeddings - embeddings.mean(1, keepdims=True)
     for centre, values in options.items():
-        table = abx.scores(embeddings, names(embeddings), ["form"], centre=centre)
+        table = scoring.scores(embeddings, names(embeddings), ["form"], centre=centre)
         assert set(table["centre"]) == {centre} and list(table.columns) == [*KEYS, "accuracy"]
         np.testing.assert_allclose(matrix(values, "form"), matrix(embeddings, "form", centre=centre), atol=1e-12)
 
 
 def test_keys_are_unique_and_symmetrising_averages_both_directions():
     embeddings = gaussian(4)
-    table = abx.scores(embeddings, list("dacb"), abx.VARIANTS)
+    table = scoring.scores(embeddings, list("dacb"), scoring.VARIANTS)
     assert len(table) == 5 * 12 and not table.duplicated(KEYS).any()
-    both = abx.symmetrised(table)
+    both = scoring.symmetrised(table)
     assert len(both) == 5 * 6 and not both.duplicated(KEYS).any()
-    forth, back = abx.form(embeddings, list("dacb")).loc["d", "b"], abx.form(embeddings, list("dacb")).loc["b", "d"]
+    forth, back = (
+        scoring.form(embeddings, list("dacb")).loc["d", "b"],
+        scoring.form(embeddings, list("dacb")).loc["b", "d"],
+    )
     one = both.query("variant == 'form' and p == 'd' and q == 'b'")["accuracy"].item()
     assert one == pytest.approx((forth + back) / 2)
 
 
 def test_bootstrap_with_every_weight_one_is_the_score_itself():
     embeddings = gaussian(3, 9)
-    once = abx.bootstrap(embeddings, list("pqr"), np.ones((1, 9), int), triples.PAIRWISE).drop(columns="replicate")
-    pd.testing.assert_frame_equal(once, abx.scores(embeddings, list("pqr"), triples.PAIRWISE))
+    once = scoring.bootstrap(embeddings, list("pqr"), np.ones((1, 9), int), counting.PAIRWISE).drop(columns="replicate")
+    pd.testing.assert_frame_equal(once, scoring.scores(embeddings, list("pqr"), counting.PAIRWISE))
 
 
-@pytest.mark.parametrize("variant", triples.PAIRWISE)
+@pytest.mark.parametrize("variant", counting.PAIRWISE)
 def test_bootstrap_equals_weighted_triples(variant):
     embeddings = gaussian(2, 6, dtype=np.float32)
     weights = np.random.default_rng(1).multinomial(6, [1 / 6] * 6, size=3)
-    table = abx.bootstrap(embeddings, ["A1", "A2"], weights, [variant])
+    table = scoring.bootstrap(embeddings, ["A1", "A2"], weights, [variant])
     for replicate, weight in enumerate(weights):
         values = table[table["replicate"] == replicate].pivot(index="p", columns="q", values="accuracy")
         expected = oracles.abx_accuracy(embeddings.astype(float), variant, weights=weight)
@@ -231,45 +234,45 @@ def test_bootstrap_equals_weighted_triples(variant):
 
 def test_bootstrap_averages_within_and_across_groups():
     embeddings, weights = gaussian(4, 8), np.random.default_rng(1).multinomial(8, [1 / 8] * 8, size=5)
-    pairs = abx.bootstrap(embeddings, list("pqrs"), weights)
+    pairs = scoring.bootstrap(embeddings, list("pqrs"), weights)
     family = {"p": "I", "q": "I", "r": "II", "s": "II"}
-    means = abx.bootstrap(embeddings, list("pqrs"), weights, groups=family)
+    means = scoring.bootstrap(embeddings, list("pqrs"), weights, groups=family)
     within = pairs[pairs["p"].map(family) == pairs["q"].map(family)]
     expected = within.groupby(["variant", "replicate"])["accuracy"].mean()
     actual = means[means["pairs"] == "within"].set_index(["variant", "replicate"])["accuracy"]
     pd.testing.assert_series_equal(actual.sort_index(), expected.sort_index())
     assert set(means["pairs"]) == {"all", "within", "across"}
     with pytest.raises(LookupError, match=r"1 languages have no group: \['s'\]"):
-        abx.bootstrap(embeddings, list("pqrs"), weights, groups={"p": "I", "q": "I", "r": "II"})
+        scoring.bootstrap(embeddings, list("pqrs"), weights, groups={"p": "I", "q": "I", "r": "II"})
 
 
 def test_null_equals_scores_of_shuffled_sentences_and_lies_around_chance():
     embeddings = gaussian(3, 20, 4)
     order = np.random.default_rng(5).permuted(np.tile(np.arange(20), (3, 3, 1)), axis=2)
-    table = abx.null(embeddings, names(embeddings), 3, seed=5)
+    table = scoring.null(embeddings, names(embeddings), 3, seed=5)
     for replicate, rows in enumerate(order):
         shuffled = np.stack([values[row] for values, row in zip(embeddings, rows)])
         values = table[table["replicate"] == replicate].pivot(index="p", columns="q", values="accuracy")
         np.testing.assert_allclose(values, matrix(shuffled, "meaning"), atol=1e-12)
     told = np.repeat(gaussian(1, 20, 8), 3, axis=0)
     assert np.nanmin(matrix(told, "meaning")) == 1
-    assert abs(abx.null(told, list("pqr"), 50)["accuracy"].mean() - 0.5) < 0.02
+    assert abs(scoring.null(told, list("pqr"), 50)["accuracy"].mean() - 0.5) < 0.02
 
 
 def test_input_is_never_changed_and_precision_is_given_back():
     embeddings = torch.tensor(gaussian(dtype=np.float32))
     before = embeddings.clone()
-    exact = abx.scores(embeddings, names(embeddings), abx.VARIANTS)
+    exact = scoring.scores(embeddings, names(embeddings), scoring.VARIANTS)
     torch.set_float32_matmul_precision("medium")
     try:
-        coarse = abx.scores(embeddings, names(embeddings), abx.VARIANTS)
+        coarse = scoring.scores(embeddings, names(embeddings), scoring.VARIANTS)
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
     pd.testing.assert_frame_equal(coarse, exact)
-    for distance in triples.DISTANCES:
-        abx.null(embeddings, names(embeddings), 2, distance=distance)
-        abx.bootstrap(embeddings, names(embeddings), np.ones((1, 7), int), distance=distance, centre="global")
+    for distance in counting.DISTANCES:
+        scoring.null(embeddings, names(embeddings), 2, distance=distance)
+        scoring.bootstrap(embeddings, names(embeddings), np.ones((1, 7), int), distance=distance, centre="global")
     assert torch.equal(embeddings, before)
 
 
@@ -296,47 +299,47 @@ def test_a_read_only_array_and_a_tensor_with_a_gradient_are_welcome():
 )
 def test_bad_embeddings_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        abx.scores(change(gaussian()), ["A1", "A2", "A3"])
+        scoring.scores(change(gaussian()), ["A1", "A2", "A3"])
 
 
 def test_equal_vectors_have_no_direction_once_centred():
     embeddings = gaussian(2, 7, 5) + 0.1
     embeddings[1] = embeddings[1, 0]
     with pytest.raises(ValueError, match="7 of 14 vectors have no direction"):
-        abx.scores(embeddings, ["A1", "A2"], centre="language")
+        scoring.scores(embeddings, ["A1", "A2"], centre="language")
 
 
 def test_bad_names_and_weights_are_refused():
     embeddings = gaussian()
     with pytest.raises(LookupError, match="no variant 'froms'; did you mean form"):
-        abx.scores(embeddings, names(embeddings), ["froms"])
+        scoring.scores(embeddings, names(embeddings), ["froms"])
     with pytest.raises(LookupError, match="no distance 'euclid'; did you mean euclidean"):
-        abx.meaning(embeddings, names(embeddings), distance="euclid")
+        scoring.meaning(embeddings, names(embeddings), distance="euclid")
     with pytest.raises(LookupError, match="no centring"):
-        abx.scores(embeddings, names(embeddings), centre="per_language")
+        scoring.scores(embeddings, names(embeddings), centre="per_language")
     with pytest.raises(LookupError, match="no pairwise variant 'form_all'"):
-        abx.bootstrap(embeddings, names(embeddings), np.ones((1, 7), int), ["form_all"])
+        scoring.bootstrap(embeddings, names(embeddings), np.ones((1, 7), int), ["form_all"])
     with pytest.raises(ValueError, match="2 distinct of 3 languages"):
-        abx.scores(embeddings, ["A1", "A1", "A2"])
+        scoring.scores(embeddings, ["A1", "A1", "A2"])
     with pytest.raises(ValueError, match=r"shape \[1, 6\] for 7 sentences"):
-        abx.bootstrap(embeddings, names(embeddings), np.ones((1, 6), int))
+        scoring.bootstrap(embeddings, names(embeddings), np.ones((1, 6), int))
     with pytest.raises(ValueError, match="fewer than 2 distinct"):
-        abx.bootstrap(embeddings, names(embeddings), np.array([[7, 0, 0, 0, 0, 0, 0]]))
+        scoring.bootstrap(embeddings, names(embeddings), np.array([[7, 0, 0, 0, 0, 0, 0]]))
     with pytest.raises(ValueError, match="compares 3 sentences but there are 2"):
-        abx.scores(embeddings[:, :2], names(embeddings), ["form_all_different"])
+        scoring.scores(embeddings[:, :2], names(embeddings), ["form_all_different"])
 
 
 def test_surface_sees_shared_characters_and_lengths():
     texts = {"p": ["the red house", "a bird", "we sleep here"], "q": ["the red haus", "an birde", "wee sleep heer"]}
     rows = [(language, n, text) for language in texts for n, text in enumerate(texts[language])]
     table = pd.DataFrame(rows, columns=["language", "sentence", "text"])
-    grams = abx.surface(table)
+    grams = scoring.surface(table)
     assert grams.shape == (2, 3, 4096) and grams[0, 0].sum() == len(" the red house ") - 2
-    assert abx.meaning(grams, ["p", "q"]).loc["p", "q"] == 1
-    lengths = abx.surface(table, "length")
+    assert scoring.meaning(grams, ["p", "q"]).loc["p", "q"] == 1
+    lengths = scoring.surface(table, "length")
     assert lengths[:, :, 0].tolist() == [[13, 6, 13], [12, 8, 14]]
-    assert abx.meaning(lengths, ["p", "q"], distance="euclidean").loc["p", "q"] == pytest.approx(5 / 6)
+    assert scoring.meaning(lengths, ["p", "q"], distance="euclidean").loc["p", "q"] == pytest.approx(5 / 6)
     with pytest.raises(ValueError, match="1 of 6 texts are missing, first sentence 2 of language q"):
-        abx.surface(table.iloc[:-1])
+        scoring.surface(table.iloc[:-1])
     with pytest.raises(LookupError, match="no kind 'ngram'; did you mean ngrams"):
-        abx.surface(table, "ngram")
+        scoring.surface(table, "ngram")

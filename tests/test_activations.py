@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import activations, batches, models
-from helpers.activations import Activations
+from helpers import models
+from helpers.embeddings import activations, batching
+from helpers.embeddings.activations import Activations
 
 TEXTS = {
     "A1": ["the cat", "a small dog sleeps in the old house near the river .", "bread", "the teacher reads a book"],
@@ -117,13 +118,13 @@ def test_no_hook_is_left_behind_even_after_an_error():
 def test_every_pool_ignores_padding(lengths, seed):
     drawn = torch.randn(len(lengths), max(lengths), 3, generator=torch.Generator().manual_seed(seed))
     mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    batch = batches.Batch(np.arange(len(lengths)), mask, mask.long(), torch.tensor(lengths).float(), min(lengths))
+    batch = batching.Batch(np.arange(len(lengths)), mask, mask.long(), torch.tensor(lengths).float(), min(lengths))
     drawn[~mask] = 99.0
     slow = {"max": lambda x: x.amax(0), "mean": lambda x: x.mean(0), "last": lambda x: x[-1]}
     slow["positive"] = lambda x: (x > 0).float().mean(0)
     for pool, reduce in slow.items():
         expected = torch.stack([reduce(row[:length]) for row, length in zip(drawn, lengths)])
-        torch.testing.assert_close(batches.POOLS[pool](drawn, batch), expected)
+        torch.testing.assert_close(batching.POOLS[pool](drawn, batch), expected)
 
 
 def treebank() -> pd.DataFrame:

@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import causes, conclusions, hub, pretrain, stats, trainings, world
+from helpers.common import stats
+from helpers.models import hub
+from helpers.synthesis import causes, findings, trainings
+from helpers.world import mini, worlds
 
 TWINS = {"A1-script": ("A1", "script", 1.0), "A1-order-0.5": ("A1", "order", 0.5)}
 
@@ -12,15 +15,15 @@ TWINS = {"A1-script": ("A1", "script", 1.0), "A1-order-0.5": ("A1", "order", 0.5
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """A recipe of a few steps with two twins, in a folder of the test's own."""
-    monkeypatch.setitem(world.NAMED, "small", world.Options(families=2, per_family=3))
-    made = pretrain.Recipe(
+    monkeypatch.setitem(worlds.NAMED, "small", worlds.Options(families=2, per_family=3))
+    made = mini.Recipe(
         world="small", steps=4, checkpoints=2, batch=8, hidden=16, layers=2, heads=2, mlp=24, vocabulary=400,
         twins=tuple(TWINS.values()),
     )  # fmt: skip
-    monkeypatch.setitem(pretrain.RECIPES, "mini-small", made)
-    monkeypatch.setattr(pretrain, "CHUNK", 4)
+    monkeypatch.setitem(mini.RECIPES, "mini-small", made)
+    monkeypatch.setattr(mini, "CHUNK", 4)
     monkeypatch.setattr(trainings, "SENTENCES", 8)
-    for module in (pretrain, hub):
+    for module in (mini, hub):
         monkeypatch.setattr(module, "DATA", tmp_path)
     return "mini-small"
 
@@ -47,7 +50,7 @@ def test_a_model_without_twins_is_refused():
 
 
 def test_the_recipe_has_every_twin_that_the_names_say():
-    made = pretrain.recipe("mini-twins-seed2")
+    made = mini.recipe("mini-twins-seed2")
     twins = trainings.originals(made)
     assert made.seed == 2 and len(twins) == 36
     for name, (original, change, dose) in twins.items():
@@ -110,17 +113,17 @@ def test_verdicts_compare_claims_with_causes_and_ranks_go_by_size():
     assert len(ranks) == 12 and not ranks[(ranks.by == "correlation") & (ranks.change == "order")].sure.iloc[0]
     both = causes.agreement(found).set_index("kin").loc["sibling"]
     assert both.claim == "lexicon" and set(both.cause.split(", ")) == {"script", "order"} and both["first"] == "another"
-    said = conclusions.causes(found, causes.agreement(found))
+    said = findings.causes(found, causes.agreement(found))
     assert "misleads: no effect found 1" in said and "by correlation first: lexicon (r +0.90); **another**" in said
     assert "Of 3 significant correlations 1 go with an effect" in said
 
 
 def test_an_outcome_that_is_one_similarity_is_told_so():
-    similar = causes.natural_similarity(list(world.build().members))
+    similar = causes.natural_similarity(list(worlds.build().members))
     lexical = similar[similar.measure == "lexical"]
     lexical = lexical.assign(value=lexical.value + 1e-3 * np.random.default_rng(0).normal(size=len(lexical)))
     found = lexical.rename(columns={"measure": "outcome"}).assign(outcome="shared", trained="m")
     table = causes.correlations(found, permutations=19).set_index("change")
     assert table.r["lexicon"] == pytest.approx(1, abs=0.01) and table.partial_r["lexicon"] > 0.95
-    assert table.partial_r.drop("lexicon").abs().max() < 0.3 and set(table.index) == set(world.CHANGES)
-    assert "none" in conclusions.left_out(["none", "a"], ["a"], "as constant")
+    assert table.partial_r.drop("lexicon").abs().max() < 0.3 and set(table.index) == set(worlds.CHANGES)
+    assert "none" in findings.left_out(["none", "a"], ["a"], "as constant")

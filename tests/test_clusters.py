@@ -11,8 +11,8 @@ from homes import enter, home, log, make_home, wait_until, write_sweep
 from pandas.testing import assert_frame_equal
 from typer.testing import CliRunner
 
-from helpers import __main__ as command_line
-from helpers import clusters, grids, records, sweep
+from helpers.running import cli as command_line
+from helpers.running import executors, grids, records, sweep
 
 __all__ = ["home"]
 pytest.importorskip("dask_jobqueue", reason="the extra `cluster` is not installed")
@@ -33,14 +33,14 @@ ASKED = JOB | {"account": "ours", "gpus": True, "directives": ["--nice=1"], "set
 )
 def test_a_profile_that_no_cluster_can_meet_is_refused(profile, told):
     with pytest.raises((ValueError, LookupError), match=told):
-        clusters.check(profile)
+        executors.check(profile)
 
 
 def test_a_profile_is_read_as_strictly_as_a_sweep(tmp_path):
     for text, told in [("worker: 2", "no key 'worker'; did you mean workers"), ("memory: 32", "memory is int")]:
         (tmp_path / "slurm.yaml").write_text(text)
         with pytest.raises((ValueError, LookupError), match=told):
-            grids.read(tmp_path / "slurm.yaml", clusters.PROFILE)
+            grids.read(tmp_path / "slurm.yaml", executors.PROFILE)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_profile_is_read_as_strictly_as_a_sweep(tmp_path):
     ],
 )
 def test_the_job_script_asks_for_what_the_profile_says(home, cluster, asked):
-    script = clusters.job_script(clusters.check(ASKED | {"cluster": cluster}))
+    script = executors.job_script(executors.check(ASKED | {"cluster": cluster}))
     head = [line for line in script.splitlines() if line.startswith("#")]
     for wanted in [*asked, "--nice=1"]:
         assert any(wanted in line for line in head), f"{wanted} is not in\n{script}"
@@ -63,13 +63,13 @@ def test_the_job_script_asks_for_what_the_profile_says(home, cluster, asked):
 
 
 def test_without_a_gpu_none_is_asked_for(home):
-    for cluster in clusters.JOBS:
-        script = clusters.job_script(clusters.check(JOB | {"cluster": cluster, "queue": "all"}))
+    for cluster in executors.JOBS:
+        script = executors.job_script(executors.check(JOB | {"cluster": cluster, "queue": "all"}))
         assert not any(word in script for word in ("gpu:1", "ngpus", "-gpu", "GPU=1"))
 
 
 def test_keys_are_for_the_owner_alone(home):
-    clusters.job_script(clusters.check(JOB))
+    executors.job_script(executors.check(JOB))
     assert (home / "data/cache/cluster").stat().st_mode & 0o077 == 0
 
 
@@ -83,18 +83,18 @@ def test_where_nothing_can_be_submitted_the_command_says_so(home, tmp_path, monk
 
 def test_local_workers_share_out_the_gpus(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert clusters.gpus(clusters.check({"workers": 2, "gpus": True})) == ["3", "5"]
-    assert clusters.gpus(clusters.check({"workers": 2})) == []
-    assert clusters.gpus(clusters.check(JOB | {"gpus": True})) == []
+    assert executors.gpus(executors.check({"workers": 2, "gpus": True})) == ["3", "5"]
+    assert executors.gpus(executors.check({"workers": 2})) == []
+    assert executors.gpus(executors.check(JOB | {"gpus": True})) == []
     with pytest.raises(ValueError, match="3 workers but 2 GPUs"):
-        clusters.gpus(clusters.check({"workers": 3, "gpus": True}))
+        executors.gpus(executors.check({"workers": 3, "gpus": True}))
 
 
 def test_a_run_sees_its_threads_and_its_workers_gpu(home, monkeypatch):
     seen = []
     names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(sweep, "_try", lambda row: seen.append([os.environ.get(name) for name in names]) or "completed")
-    monkeypatch.setattr(clusters, "worker_index", lambda: 1)
+    monkeypatch.setattr(executors, "worker_index", lambda: 1)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     before = dict(os.environ)
     assert sweep.attempt({"run": "01-a"}, 3, ("4", "7")) == "completed"
@@ -115,7 +115,7 @@ def test_two_local_workers_give_the_same_tables_as_none(tmp_path, monkeypatch):
     found = []
     for workers in (1, 2):
         enter(make_home(tmp_path / str(workers)), monkeypatch)
-        with clusters.pool(clusters.check({"workers": workers})) as executor:
+        with executors.pool(executors.check({"workers": workers})) as executor:
             found.append(results_of(tmp_path / str(workers), executor))
     for alone, shared in zip(*found):
         assert_frame_equal(alone, shared, check_exact=True)
@@ -140,7 +140,7 @@ def test_jobs_of_a_queueing_system_do_the_runs(home, tmp_path, monkeypatch):
         tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
     profile = JOB | {"workers": 1, "gpus": True, "interface": "lo", "setup": [f"export PYTHONPATH={os.getcwd()}"]}
-    with clusters.pool(clusters.check(profile)) as executor:
+    with executors.pool(executors.check(profile)) as executor:
         table = sweep.execute(write_sweep(home), executor)
     assert table.status.tolist() == ["completed"], table.error.tolist()
     assert "#SBATCH --gres=gpu:1" in (home / "submitted.sh").read_text()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
-from helpers.convert import _copy_settings, _write, convert, renamed
+from helpers.models.convert import _copy_settings, _write, convert, renamed
 
 NAMES = (  # of Hugging Face, of fairseq
     ("roberta.embeddings.word_embeddings", "sentence_encoder.embed_tokens"),

@@ -14,7 +14,9 @@ import pandas as pd
 import pooch
 import pytest
 
-from helpers import corpora, registry, typology, world
+from helpers import corpora
+from helpers.corpora import registry, typology
+from helpers.world import worlds
 
 COLUMNS = ["language", "sentence", "text", "topic"]
 WORDS = ["language", "sentence", "token", "form", "upos", "head", "deprel"]
@@ -455,7 +457,7 @@ def test_real_files_pass_the_shipped_checksums(real, server, tmp_path):
 
 def test_annotated_sentences_of_the_world_have_the_family_script_and_gloss_of_its_key():
     table = corpora.load("world", ["B2", "A1"], split="dev").iloc[::7].reset_index(drop=True)
-    found, grown = corpora.annotated("world", table, "dev"), world.build("default")
+    found, grown = corpora.annotated("world", table, "dev"), worlds.build("default")
     pd.testing.assert_frame_equal(found[COLUMNS], table)
     key = {row.language: row for row in grown.languages.itertuples()}
     for row in found.itertuples():

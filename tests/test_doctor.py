@@ -8,8 +8,8 @@ import torch
 from huggingface_hub import constants
 from typer.testing import CliRunner
 
-from helpers import __main__ as command_line
-from helpers import doctor
+from helpers.running import cli as command_line
+from helpers.running import doctor
 
 TOPICS = "Python packages extras threads memory accelerator disk caches fonts hub corpora".split()  # noqa: SIM905
 

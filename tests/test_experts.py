@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from helpers import experts, sorting
+from helpers.steering import experts, sorting
 
 LABELS = np.array(["deu", "eng", "fra"])[np.random.default_rng(5).integers(0, 3, 90)]
 KEYS = ["language", "direction", "rank"]

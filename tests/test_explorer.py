@@ -8,9 +8,12 @@ import pytest
 import tiny
 from scipy.spatial.distance import cosine
 
-from helpers import activations, generation, interventions, methods, planted, projection, readings
-from helpers.explorer import Explorer, Setting
-from helpers.fitting import Fitting
+from helpers.embeddings import activations, projection
+from helpers.exploring import findings
+from helpers.exploring.explorer import Explorer, Setting
+from helpers.steering import generation, hooks, methods
+from helpers.steering.fitting import Fitting
+from helpers.world import planted
 
 WIRED, WIRED_TABLE = planted.wired()
 CURE = Setting("loud", "erase", 1, 1)
@@ -42,7 +45,7 @@ SETTING = Setting("ba", "overwrite", 5, 2)
 def _state(ask: Explorer, setting: Setting, strength: float, language: str, sentence: str) -> np.ndarray:
     """The layer of one sentence, embedded by itself."""
     row = ask.table[(ask.table.language == language) & (ask.table.sentence == sentence)]
-    with interventions.steered(ask.lm, ask.edits(setting), strength):
+    with hooks.steered(ask.lm, ask.edits(setting), strength):
         return activations.embed(ask.lm, row, [setting.layer]).values[0, 0].double().numpy()
 
 
@@ -89,7 +92,7 @@ def test_retrieval_is_the_mean_of_what_is_found(ask):
 
 def test_the_price_is_the_perplexity_and_the_share_under_the_edit(ask):
     price, few = ask.price(SETTING, 1.0).set_index("metric"), ask.table[ask.table.sentence < "s5"]
-    with interventions.steered(ask.lm, ask.edits(SETTING), 1.0):
+    with hooks.steered(ask.lm, ask.edits(SETTING), 1.0):
         cost = generation.perplexity(ask.lm, few).perplexity
         texts = generation.sample(ask.lm, 6, max_tokens=20).text.tolist()
     assert price.after["perplexity"] == pytest.approx(cost.prod() ** (1 / 3))
@@ -105,7 +108,7 @@ def test_the_map_is_that_of_the_states_at_every_strength(ask):
     points = ask.points(SETTING)
     states = {}
     for strength in (0.0, 1.0):
-        with interventions.steered(ask.lm, ask.edits(SETTING), strength):
+        with hooks.steered(ask.lm, ask.edits(SETTING), strength):
             states[strength] = activations.embed(ask.lm, ask.table, [2]).layer(2).numpy()
     expected = projection.maps(states, ask.table, method="pca")
     pd.testing.assert_frame_equal(points, expected, atol=1e-4)
@@ -156,7 +159,7 @@ def test_an_encoder_has_no_price_and_no_text(table):
     mute = Explorer(lm, Fitting(lm, table), table, ks=[2], projection="pca", strengths=(0.0, 1.0))
     setting = Setting("ab", "overwrite", 2, 1)
     assert not mute.writes and mute.price(setting, 1.0).empty and mute.texts(setting, 1.0).empty
-    said = readings.moved(mute.measured(setting, 1.0), mute.price(setting, 1.0))
+    said = findings.moved(mute.measured(setting, 1.0), mute.price(setting, 1.0))
     assert said.endswith("it reads but cannot write, so there is no perplexity and no sample.")
 
 
@@ -181,12 +184,12 @@ def test_a_sentence_that_is_not_there_is_named(ask):
 def test_readings_follow_from_the_intervals():
     rows = [("top-1 retrieval", 0.2, 0.3, 0.1, 0.05, 0.15), ("perplexity", 4.0, 8.0, 4.0, np.nan, np.nan)]
     table = pd.DataFrame(rows, columns=["metric", "before", "after", "change", "low", "high"])
-    said = readings.moved(table[:1], table[1:])
+    said = findings.moved(table[:1], table[1:])
     assert said == "Top-1 retrieval 0.2 to **0.3** (+0.10 [+0.05, +0.15], above 0); perplexity 4 to **8**."
-    unsure = readings.moved(table[:1].assign(low=-0.05), table[1:])
+    unsure = findings.moved(table[:1].assign(low=-0.05), table[1:])
     assert "not distinguishable from 0" in unsure
     found = pd.DataFrame({"language": ["ba", "bb"], "before": [0.5, 0.0], "after": [1.0, 1.0]})
-    assert readings.translated(found) == "Its translation comes first in 0.5 of 2 languages before, in **2** after."
+    assert findings.translated(found) == "Its translation comes first in 0.5 of 2 languages before, in **2** after."
 
 
 def test_explorers_of_other_samples_do_not_share_texts(ask):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from homes import enter, home, log, make_home, record, start, wait_until, write_sweep
 
-from helpers import clusters, records, sweep
+from helpers.running import executors, records, sweep
 
 __all__ = ["home"]
 
@@ -92,7 +92,7 @@ def test_a_run_that_takes_every_worker_with_it_is_given_up(home):
         """An executor whose workers all die."""
 
         def submit(self, function, *arguments):
-            return clusters.Inline().submit(lambda: 1 / 0)
+            return executors.Inline().submit(lambda: 1 / 0)
 
     write_sweep(home, notebooks=["01_expert_discovery", "02_steering"])
     table = sweep.execute("small", Lost())

@@ -4,7 +4,8 @@ import pytest
 import tiny
 import torch
 
-from helpers import generation, interventions, models
+from helpers import models
+from helpers.steering import generation, hooks
 
 LEXICON = pd.DataFrame(
     [("A1", "pata"), ("A1", "miru"), ("A2", "pata"), ("A2", "solo"), ("B1", "radio"), ("A1", "radio"), ("A2", "radio")],
@@ -61,12 +62,12 @@ def test_a_text_stops_at_its_end_token(llama):
     handle.remove()
 
 
-@pytest.mark.parametrize("tokens", interventions.TOKENS)
+@pytest.mark.parametrize("tokens", hooks.TOKENS)
 def test_an_edit_changes_what_is_written_and_leaves_no_trace(llama, tokens):
     before = generation.sample(llama, 4, max_tokens=8)
     site = next(iter(models.blocks(llama)))
-    push = interventions.LowRank(site, torch.zeros(32, 1), torch.zeros(32, 1), v=torch.linspace(-9, 9, 32))
-    with interventions.steered(llama, [push], tokens=tokens):
+    push = hooks.LowRank(site, torch.zeros(32, 1), torch.zeros(32, 1), v=torch.linspace(-9, 9, 32))
+    with hooks.steered(llama, [push], tokens=tokens):
         assert not before.equals(generation.sample(llama, 4, max_tokens=8))
     pd.testing.assert_frame_equal(before, generation.sample(llama, 4, max_tokens=8))
 

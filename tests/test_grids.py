@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers import grids
+from helpers.running import grids
 
 
 def written(tmp_path, text: str) -> dict:

@@ -1,10 +1,13 @@
 """The house rules: floors, notebooks, dependencies in step, and a README whose commands exist."""
 
 import ast
+import importlib
 import itertools
 import json
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from statistics import median
@@ -13,36 +16,26 @@ import pytest
 import typer
 import yaml
 
-from helpers import __main__ as command_line
-from helpers import parameters
+from helpers.running import cli as command_line
+from helpers.running import parameters
 
 ROOT = Path(__file__).resolve().parents[1]
-FLOORS = [
-    # the voice that all share
-    {"names"},
-    # the ground, where nothing knows of anything else: files, names, numbers, letters, words, trees, pages
-    {"store", "parameters", "hub", "registry", "formats", "grammar", "text", "typology", "trees", "pages"}
-    | {"stats", "sorting", "triples", "batches", "edits", "convert", "kernels", "grids", "clusters"},
-    # what is analysed, where results live, and the parts of later modules
-    {"world", "models", "results", "association", "folding", "units", "heads", "parsing"},
-    # what makes sentences, models, activations and steered models; what is on record of runs
-    {"corpora", "pretrain", "planted", "activations", "interventions", "generation", "mantel", "records"},
-    # what measures them, each in one way, and what the fitting of an intervention reads
-    {"experts", "alignment", "projection", "abx", "probes", "similarity", "ranking", "fitting"},
-    # what brings those together: interventions fitted, profiles of form and meaning, transfer and what predicts it
-    {"methods", "profiles", "transfer", "predictors", "pairs", "synthesis"},
-    # what a notebook shows, and how it is run
-    {"steering", "twins", "trainings", "plots", "run", "doctor"},
-    # what stands side by side, what a person asks and turns, what a cluster repeats, and what is kept of it
-    {"comparison", "causes", "explorer", "widgets", "workbook", "sweep", "summaries", "report"},
-    # what is said of it
-    {"readings", "conclusions"},
-    # all of it under one hand
-    {"surface"},
-    {"__main__"},
-]
-FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
-MODULES = sorted((ROOT / "helpers").glob("*.py"))
+BELOW = ["common", "models", "world", "corpora", "embeddings"]
+ROOMS = {  # a room, and the rooms that it may import
+    "common": [],
+    "drawing": [],
+    "models": ["common"],
+    "world": ["common", "models"],
+    "corpora": ["common", "world"],
+    "embeddings": ["common", "models"],
+    "steering": BELOW,
+    "abx": [*BELOW, "steering"],
+    "transfer": BELOW,
+    "synthesis": [*BELOW, "steering", "abx", "transfer"],
+    "exploring": [*BELOW, "steering", "drawing"],
+    "running": ["common", "models", "world", "corpora"],
+}
+MODULES = sorted((ROOT / "helpers").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "figures" / "README.md"]
 PLAIN = [*ROOT.glob("*.md"), *PAGES[1:], ROOT / "Makefile", ROOT / "CITATION.cff", *ROOT.glob("binder/*")]
@@ -51,19 +44,20 @@ COMMON = dict(
 )
 
 
-def _imports(path: Path) -> set[str]:
-    """The helpers modules that a file imports, wherever in the file."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+def _imports(text: str) -> list[tuple[str, ...]]:
+    """The parts below `helpers` of all that a source imports, at any depth: ("steering", "hooks", "Edit")."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        names = [name.name for name in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
         if isinstance(node, ast.ImportFrom):
-            source = ".".join(filter(None, ["helpers" if node.level else "", node.module]))
-            if source == "helpers":
-                found |= {name.name for name in node.names if (ROOT / "helpers" / f"{name.name}.py").exists()}
-            elif source.startswith("helpers."):
-                found.add(source.split(".")[1])
-        elif isinstance(node, ast.Import):
-            found |= {name.name.split(".")[1] for name in node.names if name.name.startswith("helpers.")}
+            assert not node.level, "imports are absolute, so that they can be read"
+            names = [f"{node.module}.{name}" for name in names]
+        found += [tuple(name.split(".")[1:]) for name in names if name.startswith("helpers.")]
     return found
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(ROOT / "helpers").parts[0]
 
 
 def _cells(path: Path, kind: str = "code") -> list[dict]:
@@ -74,11 +68,67 @@ def _source(cell: dict) -> str:
     return "".join(cell["source"])
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if p.stem != "__init__"], ids=lambda p: p.stem)
-def test_a_module_imports_only_from_floors_below(path):
-    assert path.stem in FLOOR, f"{path.name} has no floor; add it to FLOORS and to the README's table"
-    above = {name for name in _imports(path) if FLOOR[name] >= FLOOR[path.stem]}
-    assert not above, f"{path.name} imports {above}, which stand no lower than itself"
+def test_the_folder_is_the_table_of_contents():
+    folders = {path.name for path in (ROOT / "helpers").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == {*ROOMS}, "a room without its arrows, or arrows without a room"
+    assert {path.name for path in (ROOT / "helpers").glob("*.py")} == {"__init__.py", "__main__.py"}
+    assert len(MODULES) > 50, "modules are found at any depth"
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"`{room}`" in readme for room in ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_arrows_between_rooms_run_one_way(room):
+    for path in (ROOT / "helpers" / room).rglob("*.py"):
+        rooms = {found[0] for found in _imports(path.read_text())} & {*ROOMS}
+        assert rooms <= {room, *ROOMS[room]}, f"{path.name} imports from {rooms - {room, *ROOMS[room]}}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_has_a_face(room):
+    face = importlib.import_module(f"helpers.{room}")
+    inside = {path.stem for path in (ROOT / "helpers" / room).iterdir()}
+    assert 2 <= len(face.__doc__.strip().splitlines()) <= 12
+    assert face.__all__ and not inside & {*face.__all__}, "a name of the face would be hidden by a module of the room"
+    assert {*face.__all__} <= {*dir(face)}
+    for name in face.__all__:
+        assert getattr(face, name) is not None
+
+
+def test_the_faces_can_be_held_in_the_head():
+    assert sum(len(importlib.import_module(f"helpers.{room}").__all__) for room in ROOMS) <= 120
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_imports_rooms_and_uses_what_their_faces_offer(path):
+    code = "\n".join(re.sub(r"^[%!].*$", "", _source(cell), flags=re.M) for cell in _cells(path))
+    imported = _imports(code)
+    assert all(len(parts) == 1 and parts[0] in ROOMS for parts in imported), imported
+    rooms = {room for (room,) in imported}
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in rooms:
+            face = importlib.import_module(f"helpers.{node.value.id}")
+            assert node.attr in face.__all__, f"{node.value.id}.{node.attr} is not on the face of its room"
+
+
+def test_importing_every_face_loads_nothing_heavy():
+    lines = [f"import helpers.{room}" for room in ROOMS]
+    check = "import sys; print(sorted({'torch', 'transformers', 'pandas', 'matplotlib'} & {*sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", "; ".join([*lines, check])], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def _nodes(path: Path) -> int:
+    return sum(1 for _ in ast.walk(ast.parse(path.read_text())))
+
+
+def test_the_package_is_thin():
+    lines = {path: path.read_text().splitlines() for path in MODULES}
+    filled = sum(bool(line.strip()) for text in lines.values() for line in text)
+    running = sum(len(text) for path, text in lines.items() if _room(path) == "running")
+    nodes = sum(map(_nodes, MODULES))
+    assert sum(map(len, lines.values())) <= 10_000 and running <= 1_500
+    assert nodes <= 100_000 and nodes / filled <= 12.2, "few lines, and not packed ones"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)

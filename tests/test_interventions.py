@@ -8,8 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import activations, interventions, models
-from helpers.interventions import Edit, LowRank, folded, steered
+from helpers import models
+from helpers.embeddings import activations
+from helpers.steering import hooks
+from helpers.steering.hooks import Edit, LowRank, folded, steered
 
 FAMILIES = ("llama", "gpt2", "bloom", "gpt_neox", "cohere", "gemma", "qwen2", "xlm_roberta")
 GENERATOR = np.random.default_rng(0)
@@ -86,11 +88,11 @@ def test_a_saved_folded_model_reloads_equal_or_saving_is_refused_by_name(family,
     lm = tiny.language_model(family)
     fold = folded(lm, [Edit(site(lm), [0, 5], 0.0, [2.0, -3.0])])
     if family in ("cohere", "gemma", "qwen2"):
-        for write in (interventions.save_model, lambda lm, folder: lm.model.save_pretrained(folder)):
+        for write in (hooks.save_model, lambda lm, folder: lm.model.save_pretrained(folder)):
             with pytest.raises(ValueError, match=f"1 biases.*{site(lm)}.bias"):
                 write(fold, tmp_path)
     else:
-        again = models.load(str(interventions.save_model(fold, tmp_path)))
+        again = models.load(str(hooks.save_model(fold, tmp_path)))
         assert torch.equal(run(again), run(fold)) and not torch.equal(run(again), run(lm))
         assert models.weights_hash(again) == models.weights_hash(fold)
 
@@ -99,7 +101,7 @@ def test_damping_a_linear_without_bias_adds_none_so_it_saves_everywhere(tmp_path
     lm = tiny.language_model("gemma")
     fold = folded(lm, [Edit(site(lm), [0, 5], 0.5, 0.0)])
     assert set(fold.model.state_dict()) == set(lm.model.state_dict())
-    assert torch.equal(run(models.load(str(interventions.save_model(fold, tmp_path)))), run(fold))
+    assert torch.equal(run(models.load(str(hooks.save_model(fold, tmp_path)))), run(fold))
 
 
 def test_llamas_switch_is_set_in_the_folded_configuration_only():
@@ -176,8 +178,8 @@ def test_edits_of_a_site_apply_in_order_and_nested_contexts_the_inner_last():
 def test_strength_interpolates_linearly_for_any_units_and_rank(units, strength, rank, own):
     h = torch.randn(2, 5, 32, dtype=torch.float64)
     for edit in (Edit("s", units, 0.3, 2.0), direction("s", rank)):
-        full = interventions.mover(edit, 1.0, h)(h.clone(), own, None)
-        part = interventions.mover(edit, strength, h)(h.clone(), own, None)
+        full = hooks.mover(edit, 1.0, h)(h.clone(), own, None)
+        part = hooks.mover(edit, strength, h)(h.clone(), own, None)
         torch.testing.assert_close(part, h + strength * (full - h))
 
 
@@ -245,7 +247,7 @@ def test_generated_edits_only_what_follows_the_prompt(cache):
 
 def test_generation_with_and_without_a_cache_agree_under_every_kind_of_tokens():
     lm = tiny.language_model("llama")
-    for tokens in interventions.TOKENS:
+    for tokens in hooks.TOKENS:
         with steered(lm, [direction(block_path(lm, 0))], tokens=tokens):
             assert torch.equal(_generated(lm, True)[0], _generated(lm, False)[0])
 
@@ -342,24 +344,21 @@ def _same(first, second):
     return (
         type(first) is type(second)
         and first.site == second.site
-        and all(
-            torch.equal(values, interventions.numbers(second)[name])
-            for name, values in interventions.numbers(first).items()
-        )
+        and all(torch.equal(values, hooks.numbers(second)[name]) for name, values in hooks.numbers(first).items())
     )
 
 
 def test_edits_come_back_from_a_file_as_the_list_or_dict_that_was_saved(tmp_path):
     edits = [Edit("a.b", [3, 1], [0.1, 2.0], 1e-9), direction("c"), LowRank("d", np.zeros((4, 0)), np.zeros((4, 0)))]
     for saved in (edits, [], {"z": edits[:2], "none": [], "a": edits[2:]}):
-        path = interventions.save(saved, tmp_path / "edits.safetensors", provenance={"model": "mini"})
-        loaded = interventions.load(path)
+        path = hooks.save(saved, tmp_path / "edits.safetensors", provenance={"model": "mini"})
+        loaded = hooks.load(path)
         pairs = zip(saved.values(), loaded.values()) if isinstance(saved, dict) else [(saved, loaded)]
         assert not isinstance(saved, dict) or list(loaded) == list(saved)
         assert all(len(s) == len(t) and all(map(_same, s, t)) for s, t in pairs)
-    interventions.store.write_arrays(tmp_path / "other.safetensors", {"x": np.zeros(3)})
+    hooks.store.write_arrays(tmp_path / "other.safetensors", {"x": np.zeros(3)})
     with pytest.raises(ValueError, match="holds no edits"):
-        interventions.load(tmp_path / "other.safetensors")
+        hooks.load(tmp_path / "other.safetensors")
 
 
 def test_model_outputs_and_models_without_a_head_are_edited_too():

@@ -8,10 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import activations, alignment, experts, interventions, methods, units
-from helpers.edits import Edit
-from helpers.fitting import Fitting
-from helpers.interventions import steered
+from helpers.embeddings import activations, retrieval
+from helpers.steering import experts, hooks, methods, units
+from helpers.steering.edits import Edit
+from helpers.steering.fitting import Fitting
+from helpers.steering.hooks import steered
 
 LETTERS = {"A1": "abcdefgh", "A2": "ijklmnop", "B1": "αβγδεζηθ", "C1": "абвгдежз"}
 UNITS, DIRECTIONS = methods.CONTROLS[:3], ("none", "random", "topvariance", "shuffled")
@@ -109,7 +110,7 @@ def test_erasure_in_the_model_equals_projection_of_the_pooled_outputs(family, bl
     source = fitting(family)
     path, test = source.path(block), corpus(seed=1)
     plain = activations.outputs(source.lm, test, [path])[path]
-    projected = alignment.project(plain, alignment.subspace(source.parallel(path), rank=2))
+    projected = retrieval.project(plain, retrieval.subspace(source.parallel(path), rank=2))
     with steered(source.lm, methods.fit("erase", source, block=block, rank=2), strength):
         inside = activations.outputs(source.lm, test, [path])[path]
     np.testing.assert_allclose(inside, plain + strength * (projected - plain), rtol=1e-4, atol=1e-4)
@@ -299,13 +300,13 @@ def test_leaving_out_a_language_is_fitting_on_the_rest():
 def test_edits_of_methods_save_fold_and_load(tmp_path):
     source = fitting("gpt2")
     edits = {name: methods.fit(name, source, "A1") for name in ("overwrite", "leace", "diffmean")}
-    loaded = interventions.load(interventions.save(edits, tmp_path / "edits.safetensors"))
+    loaded = hooks.load(hooks.save(edits, tmp_path / "edits.safetensors"))
     assert all(same(edits[name], loaded[name]) for name in edits)
     batch = source.lm.tokenizer(["abc def"], return_tensors="pt", return_token_type_ids=False)
     with steered(source.lm, edits["overwrite"]), torch.no_grad():
         expected = source.lm.model(**batch).logits
     with torch.no_grad():
-        logits = interventions.folded(source.lm, edits["overwrite"]).model(**batch).logits
+        logits = hooks.folded(source.lm, edits["overwrite"]).model(**batch).logits
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 

@@ -10,7 +10,8 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import AutoConfig
 
-from helpers import hub, models
+from helpers import models
+from helpers.models import hub
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

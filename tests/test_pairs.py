@@ -6,9 +6,13 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from helpers import abx, activations, alignment, causes, experts, pairs, planted
-from helpers.activations import Activations
-from helpers.interventions import Edit
+from helpers.abx import scoring
+from helpers.embeddings import activations, retrieval
+from helpers.embeddings.activations import Activations
+from helpers.steering import experts
+from helpers.steering.hooks import Edit
+from helpers.synthesis import causes, dyads
+from helpers.world import planted
 
 NAMES = ["a", "b", "c"]
 
@@ -29,56 +33,56 @@ def states():
 
 
 def test_told_is_abx_with_p_as_source_and_q_as_target(states):
-    found = pairs.told(states, ("meaning", "form")).set_index(["quantity", "source", "target"]).value
+    found = dyads.told(states, ("meaning", "form")).set_index(["quantity", "source", "target"]).value
     for layer in (2, 4):
         values = states.parallel(layer)
-        for variant, matrix in (("meaning", abx.meaning(values, NAMES)), ("form", abx.form(values, NAMES))):
+        for variant, matrix in (("meaning", scoring.meaning(values, NAMES)), ("form", scoring.form(values, NAMES))):
             for p, q in [("a", "b"), ("b", "a"), ("c", "a")]:
                 assert found[f"{variant}@{layer}", p, q] == pytest.approx(matrix.loc[p, q])
 
 
 def test_hits_ask_in_the_target_and_search_the_source(states):
-    values, found = states.parallel(2), pairs.hits(states, 2)
+    values, found = states.parallel(2), dyads.hits(states, 2)
     for s, t in [(0, 1), (1, 0), (2, 0)]:
-        assert found[s, t].mean() == pytest.approx(alignment.top1(values[t], values[s]))
-    table = pairs.retrieved(found, NAMES, "before").set_index(["source", "target"]).value
+        assert found[s, t].mean() == pytest.approx(retrieval.top1(values[t], values[s]))
+    table = dyads.retrieved(found, NAMES, "before").set_index(["source", "target"]).value
     assert len(table) == 6 and table["a", "c"] == pytest.approx(found[0, 2].mean())
 
 
 def test_a_pair_is_steered_to_its_own_source():
     cube = {name: np.full((3, 3, 2), i) for i, name in enumerate(NAMES[:2])}
-    found = pairs.own(cube, NAMES)
+    found = dyads.own(cube, NAMES)
     assert (found[0] == 0).all() and (found[1] == 1).all() and np.isnan(found[2]).all()
-    assert set(pairs.retrieved(found, NAMES, "after").source) == {"a", "b"}
+    assert set(dyads.retrieved(found, NAMES, "after").source) == {"a", "b"}
 
 
 def test_steered_hits_are_those_of_the_steered_model_and_nothing_stays():
     lm, table = planted.wired()
-    before = pairs.hits(activations.embed(lm, table, [1]), 1)
+    before = dyads.hits(activations.embed(lm, table, [1]), 1)
     overwritten = Edit(planted.SITE, [planted.UNIT], 0.0, 0.0)
-    found = pairs.steered_hits(lm, table, {"loud": [overwritten], "quiet": []}, 1)
+    found = dyads.steered_hits(lm, table, {"loud": [overwritten], "quiet": []}, 1)
     assert np.array_equal(found["quiet"], before) and before[0, 1].mean() < 0.9
     assert found["loud"][0, 1].mean() == 1, "the planted unit carries the language"
-    assert np.array_equal(pairs.hits(activations.embed(lm, table, [1]), 1), before)
+    assert np.array_equal(dyads.hits(activations.embed(lm, table, [1]), 1), before)
 
 
 def test_a_language_that_meets_itself_has_the_values_that_need_no_measuring():
     rng = np.random.default_rng(1)
     once = rng.normal(size=(1, 20, 1, 6))
     states = made(np.concatenate([once, once, rng.normal(size=once.shape)]))
-    told = pairs.told(states, ("meaning", "form")).set_index(["quantity", "source", "target"]).value
+    told = dyads.told(states, ("meaning", "form")).set_index(["quantity", "source", "target"]).value
     assert told["meaning@0", "a", "b"] == causes.ITSELF["meaning"]
     assert told["form@0", "a", "b"] == causes.ITSELF["form"]
-    assert pairs.hits(states, 0)[0, 1].mean() == causes.ITSELF["retrieval"]
+    assert dyads.hits(states, 0)[0, 1].mean() == causes.ITSELF["retrieval"]
     labels, units = np.repeat(["a", "b"], 20), rng.normal(size=(20, 7))
     twice = np.concatenate([units, units])
-    found = pairs.told_apart(twice, twice, labels, labels, [("a", "b")], 3)
+    found = dyads.told_apart(twice, twice, labels, labels, [("a", "b")], 3)
     assert found.value[0] == causes.ITSELF["auroc"]
 
 
 def test_shared_experts_are_counted_by_hand():
     found = pd.DataFrame(dict(language=list("aabb"), site=["x", "x", "x", "y"], unit=[1, 2, 2, 1]))
-    table = pairs.shared(found).set_index(["source", "target"])
+    table = dyads.shared(found).set_index(["source", "target"])
     assert table.value["a", "b"] == 0.5 and set(table.quantity) == {"shared"}
 
 
@@ -93,8 +97,8 @@ def test_units_are_chosen_on_one_half_and_judged_on_the_other():
         again = np.array([roc_auc_score(truth, column) for column in test[rows].T]) - 0.5
         best = np.argsort(-np.abs(first))[:k]
         expected = 0.5 + np.mean(np.sign(first[best]) * again[best])
-        found = pairs.told_apart(fit, test, labels, labels, [(source, target)], k)
+        found = dyads.told_apart(fit, test, labels, labels, [(source, target)], k)
         assert found.value[0] == pytest.approx(expected)
-    noise = pairs.told_apart(fit, test, labels, labels, [("b", "c")], k).value[0]
-    clear = pairs.told_apart(fit, test, labels, labels, [("a", "c")], k).value[0]
+    noise = dyads.told_apart(fit, test, labels, labels, [("b", "c")], k).value[0]
+    clear = dyads.told_apart(fit, test, labels, labels, [("a", "c")], k).value[0]
     assert abs(noise - 0.5) < 0.2 and clear > 0.8 and experts.auroc(fit, labels).shape == (3, 10)

@@ -5,8 +5,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers import parameters
-from helpers.parameters import Parameter
+from helpers.running import parameters
+from helpers.running.parameters import Parameter
 
 PARAMETERS = """\
 model: str = "mini"  # a hub id, a folder, or a mini model

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from helpers import parsing, trees
+from helpers.transfer import parsing, trees
 
 
 def _by_networkx(scores):

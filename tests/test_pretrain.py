@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-from helpers import models, pretrain
-from helpers.pretrain import Recipe
+from helpers import models
+from helpers.world import mini
+from helpers.world.mini import Recipe
 
 TINY = Recipe(steps=30, checkpoints=4, batch=8, warmup=5, hidden=16, layers=2, heads=2, mlp=24, vocabulary=400)
 
@@ -18,12 +19,12 @@ TINY = Recipe(steps=30, checkpoints=4, batch=8, warmup=5, hidden=16, layers=2, h
 def one_tokenizer():
     """The tokenizer of each recipe is trained once here, which is most of the work for a model this small."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrain, "tokenizer", cache(pretrain.tokenizer))
+        patch.setattr(mini, "tokenizer", cache(mini.tokenizer))
         yield
 
 
 def test_a_recipe_has_one_tokenizer_however_often_it_is_trained():
-    again, kept = pretrain.tokenizer.__wrapped__(TINY), pretrain.tokenizer(TINY)
+    again, kept = mini.tokenizer.__wrapped__(TINY), mini.tokenizer(TINY)
     assert json.loads(again.backend_tokenizer.to_str())["model"] == json.loads(kept.backend_tokenizer.to_str())["model"]
 
 
@@ -33,11 +34,11 @@ def _weights(folder):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    return pretrain.ensure("tiny", made=TINY, folder=tmp_path_factory.mktemp("models") / "tiny")
+    return mini.ensure("tiny", made=TINY, folder=tmp_path_factory.mktemp("models") / "tiny")
 
 
 def test_the_schedule_is_log_spaced_and_ends_with_the_last_step():
-    steps = pretrain.schedule(Recipe())
+    steps = mini.schedule(Recipe())
     assert steps[0] == 0 and steps[-1] == Recipe().steps and 12 <= len(steps) <= 16
     ratios = [b / a for a, b in zip(steps[1:-1], steps[2:])]
     assert max(ratios) / min(ratios) < 1.4
@@ -45,7 +46,7 @@ def test_the_schedule_is_log_spaced_and_ends_with_the_last_step():
 
 def test_every_checkpoint_loads_with_from_pretrained_and_learns(trained):
     folders = sorted(p.name for p in trained.glob("step*"))
-    assert folders == [f"step{s:06d}" for s in pretrain.schedule(TINY)]
+    assert folders == [f"step{s:06d}" for s in mini.schedule(TINY)]
     for name in folders:
         assert {"model.safetensors", "config.json", "tokenizer.json"} <= {p.name for p in (trained / name).iterdir()}
     tokenizer = AutoTokenizer.from_pretrained(trained / folders[-1])
@@ -59,25 +60,25 @@ def test_every_checkpoint_loads_with_from_pretrained_and_learns(trained):
 
 def test_the_series_is_listed_and_loaded_like_any_other(trained):
     series = models.checkpoints(str(trained))
-    assert series.step.tolist() == pretrain.schedule(TINY)
+    assert series.step.tolist() == mini.schedule(TINY)
     lm = models.load(str(trained / "step000030"))
     assert lm.model.config.num_hidden_layers == 2
 
 
 def test_a_finished_training_is_not_repeated(trained, monkeypatch):
-    monkeypatch.setattr(pretrain, "_train", lambda *_: pytest.fail("trained again"))
-    assert pretrain.ensure("tiny", made=TINY, folder=trained) == trained
+    monkeypatch.setattr(mini, "_train", lambda *_: pytest.fail("trained again"))
+    assert mini.ensure("tiny", made=TINY, folder=trained) == trained
 
 
 def test_a_folder_of_another_recipe_is_refused_and_kept(trained):
     with pytest.raises(ValueError, match="holds a model of another recipe; delete the folder or"):
-        pretrain.ensure("tiny", made=replace(TINY, steps=31), folder=trained)
+        mini.ensure("tiny", made=replace(TINY, steps=31), folder=trained)
     assert (trained / "step000030").exists()
 
 
 @pytest.mark.parametrize("stopped_after", [0, 7, 23])
 def test_ctrl_c_loses_nothing_and_training_goes_on_where_it_stopped(trained, tmp_path, monkeypatch, stopped_after):
-    update, calls = pretrain._update, []
+    update, calls = mini._update, []
 
     def interrupted(*args):
         if len(calls) == stopped_after:
@@ -85,46 +86,46 @@ def test_ctrl_c_loses_nothing_and_training_goes_on_where_it_stopped(trained, tmp
         calls.append(1)
         return update(*args)
 
-    monkeypatch.setattr(pretrain, "_update", interrupted)
+    monkeypatch.setattr(mini, "_update", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        pretrain.ensure("tiny", made=TINY, folder=tmp_path / "tiny")
-    monkeypatch.setattr(pretrain, "_update", update)
-    folder = pretrain.ensure("tiny", made=TINY, folder=tmp_path / "tiny")
+        mini.ensure("tiny", made=TINY, folder=tmp_path / "tiny")
+    monkeypatch.setattr(mini, "_update", update)
+    folder = mini.ensure("tiny", made=TINY, folder=tmp_path / "tiny")
     for step in ("step000020", "step000030"):
         straight, resumed = _weights(trained / step), _weights(folder / step)
         assert all(torch.equal(straight[name], resumed[name]) for name in straight)
 
 
 def test_seeds_differ_and_share_the_world():
-    one, two = (pretrain.recipe(name) for name in ("mini-seed1", "mini-seed2"))
-    assert (one.seed, two.seed) == (1, 2) and pretrain.world_of(one) is pretrain.world_of(two)
-    a, b = (pretrain.untrained(replace(TINY, seed=s)).state_dict() for s in (1, 2))
+    one, two = (mini.recipe(name) for name in ("mini-seed1", "mini-seed2"))
+    assert (one.seed, two.seed) == (1, 2) and mini.world_of(one) is mini.world_of(two)
+    a, b = (mini.untrained(replace(TINY, seed=s)).state_dict() for s in (1, 2))
     assert not torch.equal(a["lm_head.weight"], b["lm_head.weight"])
 
 
 def test_an_encoder_learns_to_guess_masked_words(tmp_path):
     made = replace(TINY, encoder=True)
-    folder = pretrain.ensure("tiny-encoder", made=made, folder=tmp_path / "tiny-encoder")
+    folder = mini.ensure("tiny-encoder", made=made, folder=tmp_path / "tiny-encoder")
     model = AutoModelForMaskedLM.from_pretrained(folder / "step000030")
     assert model.config.model_type == "xlm-roberta"
     words = AutoTokenizer.from_pretrained(folder / "step000030")
-    batch = pretrain._masked(words(["ba be bi bo bu"] * 50, return_tensors="pt")["input_ids"], step=3)
+    batch = mini._masked(words(["ba be bi bo bu"] * 50, return_tensors="pt")["input_ids"], step=3)
     guessed = batch["labels"] >= 0
     assert 0.08 < guessed.float().mean() < 0.2 and not guessed[:, 0].any()
     assert (batch["ids"][guessed] == words.mask_token_id).float().mean() > 0.6
 
 
 def test_loss_is_the_cross_entropy_that_transformers_computes():
-    words, model = pretrain.tokenizer(TINY), pretrain.untrained(TINY)
-    batch = pretrain._shifted(words(["ba be", "bi bo bu ba"], padding=True, return_tensors="pt")["input_ids"])
+    words, model = mini.tokenizer(TINY), mini.untrained(TINY)
+    batch = mini._shifted(words(["ba be", "bi bo bu ba"], padding=True, return_tensors="pt")["input_ids"])
     theirs = model(input_ids=batch["ids"], attention_mask=batch["mask"], labels=batch["labels"]).loss
-    assert pretrain._loss(model, **batch).item() / (batch["labels"][:, 1:] >= 0).sum() == pytest.approx(
+    assert mini._loss(model, **batch).item() / (batch["labels"][:, 1:] >= 0).sum() == pytest.approx(
         theirs.item(), rel=1e-5
     )
 
 
 def test_an_unknown_recipe_names_the_nearest():
     with pytest.raises(LookupError, match="did you mean mini"):
-        pretrain.recipe("minni")
+        mini.recipe("minni")
     with pytest.raises(LookupError, match="-seedN"):
-        pretrain.recipe("mini-seedX")
+        mini.recipe("mini-seedX")

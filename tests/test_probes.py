@@ -7,8 +7,9 @@ import torch
 from sklearn.linear_model import RidgeClassifier
 from sklearn.preprocessing import StandardScaler
 
-from helpers import planted, probes
-from helpers.activations import Activations
+from helpers.abx import probes
+from helpers.embeddings.activations import Activations
+from helpers.world import planted
 
 LANGUAGES = ["A1", "A2", "B1"]
 

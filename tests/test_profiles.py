@@ -9,9 +9,11 @@ import pytest
 import tiny
 import torch
 
-from helpers import abx, activations, alignment, planted, profiles, readings
-from helpers.activations import Activations
-from helpers.interventions import Edit
+from helpers.abx import findings, profiles, scoring
+from helpers.embeddings import activations, retrieval
+from helpers.embeddings.activations import Activations
+from helpers.steering.hooks import Edit
+from helpers.world import planted
 
 NAMES = ["A1", "A2", "B1", "B2"]
 GROUPS = {name: name[0] for name in NAMES}
@@ -36,9 +38,9 @@ def found():
 def test_pairs_and_means_are_those_of_abx_and_alignment(found):
     values = STATES.parallel(1)
     one = found[(found.layer == 1) & (found.pairs == "one")].set_index(["variant", "p", "q"]).accuracy
-    assert one["meaning", "A2", "B1"] == pytest.approx(abx.meaning(values, NAMES).loc["A2", "B1"])
-    assert one["form", "A2", "B1"] == pytest.approx(abx.form(values, NAMES).loc["A2", "B1"])
-    assert one["top1", "A2", "B1"] == pytest.approx(alignment.top1(values[2], values[1]))
+    assert one["meaning", "A2", "B1"] == pytest.approx(scoring.meaning(values, NAMES).loc["A2", "B1"])
+    assert one["form", "A2", "B1"] == pytest.approx(scoring.form(values, NAMES).loc["A2", "B1"])
+    assert one["top1", "A2", "B1"] == pytest.approx(retrieval.top1(values[2], values[1]))
     mean = found[found.pairs != "one"].set_index(["layer", "variant", "pairs"])
     for variant in ("meaning", "form", "top1"):
         kin = [p[0] == q[0] for p, q in one[variant].index]
@@ -138,7 +140,7 @@ def test_one_edit_of_each_kind():
 
 def test_variants_and_surface_have_a_row_each():
     wide = profiles.variants(STATES, GROUPS, 1).set_index("variant")
-    form = abx.form(STATES.parallel(1), NAMES).stack().mean()
+    form = scoring.form(STATES.parallel(1), NAMES).stack().mean()
     assert wide.loc["form", "all"] == pytest.approx(form) and len(wide) == 10
     assert wide.loc["form, centred by language", "all"] < 0.6
     _, table = planted.wired(sentences=10)
@@ -155,43 +157,43 @@ def curve(values: dict) -> pd.DataFrame:
 
 def test_readings_say_what_the_intervals_allow():
     rows = curve({("meaning", "within"): (0.5, 0.95), ("form", "within"): (0.99, 0.7), ("form", "across"): (1, 0.97)})
-    text = readings.training(rows, "mean")
+    text = findings.training(rows, "mean")
     assert "**meaning**, pairs within groups: rises in 1 and falls in 0 of 1 layers" in text
     assert "**form**, pairs within groups: rises in 0 and falls in 1" in text and "0.99 to **0.70**" in text
     assert "(-0.29 [-0.33, -0.25]); below an earlier peak in layer 2" in text
     assert "**form**, pairs across groups: rises in 0 and falls in 0" in text and text.endswith("no fall from a peak")
     rows = curve({("meaning", "all"): (0.5, 0.95)})
-    assert "step **50**, in layer 2: 0.95" in readings.reached(rows)
-    assert readings.reached(rows, 0.94) == "Meaning is not above 0.94 at any step."
+    assert "step **50**, in layer 2: 0.95" in findings.reached(rows)
+    assert findings.reached(rows, 0.94) == "Meaning is not above 0.94 at any step."
     both = pd.concat([rows[rows.step == 0].assign(layer=1), rows[rows.step == 50]])
-    assert "highest in layer 2, 0.95 [0.93, 0.97], above its lowest, 0.50 in layer 1" in readings.layers(both, "mean")
+    assert "highest in layer 2, 0.95 [0.93, 0.97], above its lowest, 0.50 in layer 1" in findings.layers(both, "mean")
 
 
 def test_a_trade_is_called_so_only_where_form_falls():
     up = curve({("meaning", "within"): (0.5, 0.95), ("form", "within"): (0.6, 0.99)}).assign(pool="mean")
-    assert "form falls in **0**" in readings.trade_off(up) and "added to form" in readings.trade_off(up)
+    assert "form falls in **0**" in findings.trade_off(up) and "added to form" in findings.trade_off(up)
     down = curve({("meaning", "within"): (0.5, 0.95), ("form", "within"): (0.99, 0.6)}).assign(pool="mean")
-    assert "given up in most places" in readings.trade_off(down)
+    assert "given up in most places" in findings.trade_off(down)
     still = curve({("meaning", "within"): (0.7, 0.7), ("form", "within"): (0.9, 0.9)}).assign(pool="mean")
-    assert readings.trade_off(still).endswith("Meaning does not rise here, and form does not fall.")
+    assert findings.trade_off(still).endswith("Meaning does not rise here, and form does not fall.")
     later = pd.concat([up, down[down.step == 50].assign(step=90)])
-    assert "below an earlier peak in **1**" in readings.trade_off(later)
-    assert "told early and then lost in most places" in readings.trade_off(later)
+    assert "below an earlier peak in **1**" in findings.trade_off(later)
+    assert "told early and then lost in most places" in findings.trade_off(later)
 
 
 def test_edits_and_probes_are_read_by_their_intervals():
     rows = [("erase", "form", -0.4), ("erase", "meaning", 0.02), ("damp", "form", -0.005), ("damp", "meaning", 0.0)]
     table = pd.DataFrame(rows, columns=["edit", "variant", "change"]).assign(pairs="all")
-    text = readings.edits(table.assign(low=table.change - 0.001, high=table.change + 0.001))
+    text = findings.edits(table.assign(low=table.change - 0.001, high=table.change + 0.001))
     assert "- 1 of 2 lower **form** by more than 0.01: erase (-0.40)" in text
     assert "- 1 of 2 raise **meaning** by more than 0.01: erase (+0.02)" in text and "0 of 2 raise **form**" in text
     found = pd.DataFrame({"task": "POS", "layer": [0, 1], "seen": False, "accuracy": [0.5, 0.8], "baseline": 0.3})
-    assert "POS **0.80** in layer 1 (0.30 by the most frequent label)" in readings.probing(found, ["A1"])
-    assert "no labels to read" in readings.probing(found.iloc[:0], ["A1"])
+    assert "POS **0.80** in layer 1 (0.30 by the most frequent label)" in findings.probing(found, ["A1"])
+    assert "no labels to read" in findings.probing(found.iloc[:0], ["A1"])
 
 
 def test_correlations_are_read_with_both_kinds():
     found = pd.DataFrame({"x": "meaning", "y": "POS", "kind": ["raw", "partial"], "r": [0.9, 0.1]})
-    text = readings.correlations(found.assign(low=found.r - 0.2, high=found.r + 0.2))
+    text = findings.correlations(found.assign(low=found.r - 0.2, high=found.r + 0.2))
     assert text.startswith("POS with meaning: +0.90 [+0.70, +1.10] raw, **+0.10** [-0.10, +0.30]")
     assert text.endswith("not distinguishable from 0.")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from helpers import projection
+from helpers.embeddings import projection
 
 LABELS = pd.DataFrame({"language": np.repeat(["A1", "A2", "B1"], 12), "sentence": list(range(12)) * 3})
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest, pearsonr, spearmanr
 
-from helpers import association, ranking
+from helpers.transfer import association, ranking
 
 KEYS = ["task", "representation", "measure", "statistic", "pairs"]
 

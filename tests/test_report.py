@@ -9,8 +9,9 @@ from homes import home, write_sweep
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
-from helpers import __main__ as command_line
-from helpers import pages, records, report, results, run, store, sweep
+from helpers.common import results, store
+from helpers.running import cli as command_line
+from helpers.running import pages, records, report, runner, sweep
 
 __all__ = ["home"]
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -40,7 +41,7 @@ def pretend(path: Path, monkeypatch, failing: str = "") -> None:
         output = {"notebook": row["notebook"], "output": str(folder / name), "run": row["run"]}
         store.write_json(folder / results.MARKER, store.describe(row["parameters"]) | marker | output)
 
-    monkeypatch.setattr(run, "notebook", notebook)
+    monkeypatch.setattr(runner, "notebook", notebook)
 
 
 def links(page: Path) -> list[Path]:
@@ -147,5 +148,5 @@ def test_pages_hold_in_a_real_browser_at_desktop_and_phone_width(home, monkeypat
 
 
 def test_corpus_text_in_a_line_of_markdown_is_no_markup():
-    shown = pages.inline("<img src=x onerror=1> *a* [b](c) `d`")
+    shown = results.inline("<img src=x onerror=1> *a* [b](c) `d`")
     assert "<" not in shown and shown.startswith("&lt;img") and "\\*a\\*" in shown and "\\[b\\]" in shown

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from helpers import results, store
+from helpers.common import results, store
 
 FRAME = pd.DataFrame({"language": ["A1", "B2"], "unit": [0, 1], "auroc": [0.5, 0.7]})
 PLACE = {"corpus": "world", "model": "mini", "revision": ""}

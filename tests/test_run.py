@@ -16,8 +16,10 @@ import pytest
 from nbclient.exceptions import DeadKernelError
 from typer.testing import CliRunner
 
-from helpers import __main__ as command_line
-from helpers import corpora, kernels, results, run, store
+from helpers import corpora
+from helpers.common import results, store
+from helpers.running import cli as command_line
+from helpers.running import kernels, runner
 
 PARAMETERS = """\
 model: str = "mini"
@@ -33,10 +35,10 @@ def home(tmp_path, monkeypatch):
     """A project of the test's own; its name holds what path templates would trip over."""
     root = tmp_path / "{home} of a test"
     (root / "notebooks").mkdir(parents=True)
-    for module in (run, results):
+    for module in (runner, results):
         monkeypatch.setattr(module, "ROOT", root)
     monkeypatch.setattr(results, "DATA", root / "data")
-    monkeypatch.setattr(run, "FIGURES", root / "figures")
+    monkeypatch.setattr(runner, "FIGURES", root / "figures")
     monkeypatch.setenv("ISOGLOSS_HOME", str(root))
     monkeypatch.delenv("ISOGLOSS_RUN", raising=False)
     return root
@@ -60,7 +62,7 @@ def printed(path: Path) -> str:
 def test_an_unknown_notebook_names_the_nearest(home):
     make(home, "01_first")
     with pytest.raises(LookupError, match="nearest: 01_first"):
-        run.resolve("01_frist")
+        runner.resolve("01_frist")
 
 
 GOOD = """\
@@ -79,7 +81,7 @@ READER = 'from helpers import results\nprint(results.latest("experts.json", corp
 
 def test_a_default_run_ends_whole_and_is_skipped_until_its_inputs_change(home, monkeypatch):
     make(home, "01_first", GOOD)
-    result = run.notebook("01_first")
+    result = runner.notebook("01_first")
     place = home / "data" / "results" / "world" / "mini@default" / result.run
     assert (result.status, result.folder, result.output) == ("completed", place, place / "01_first.ipynb")
     assert sorted(path.name for path in place.iterdir()) == ["01_first.ipynb", "experts.json", "run.json"]
@@ -89,20 +91,20 @@ def test_a_default_run_ends_whole_and_is_skipped_until_its_inputs_change(home, m
     marker = json.loads((place / "run.json").read_text())
     assert marker["default"] is True
     assert marker["parameters"]["k"] == 5
-    assert run.notebook("01_first").status == "skipped"
+    assert runner.notebook("01_first").status == "skipped"
     _check_reader(home, place / "run.json", monkeypatch)
 
 
 def _check_reader(home: Path, upstream: Path, monkeypatch) -> None:
     """A notebook that reads another's result runs again when, and only when, that result was made again."""
     make(home, "02_second", READER)
-    read = run.notebook("02_second")
+    read = runner.notebook("02_second")
     assert printed(read.output).strip() == str(upstream.parent / "experts.json")
-    assert run.notebook("01_first").status == "skipped"
-    assert run.notebook("02_second").status == "skipped"
+    assert runner.notebook("01_first").status == "skipped"
+    assert runner.notebook("02_second").status == "skipped"
     store.write_json(upstream, json.loads(upstream.read_text()) | {"completed": time.time()})
-    monkeypatch.setattr(run, "_execute", lambda *_: None)
-    assert run.notebook("02_second").status == "completed"
+    monkeypatch.setattr(runner, "_execute", lambda *_: None)
+    assert runner.notebook("02_second").status == "completed"
 
 
 QUICK = """\
@@ -116,7 +118,7 @@ print(k, os.environ["ISOGLOSS_FIGURES"])
 def test_two_runs_at_once_with_other_parameters_stay_apart(home):
     make(home, "01_first", QUICK)
     with ThreadPoolExecutor(2) as both:
-        runs = list(both.map(lambda k: run.notebook("01_first", {"k": k}), [6, 7]))
+        runs = list(both.map(lambda k: runner.notebook("01_first", {"k": k}), [6, 7]))
     assert [printed(done.output) for done in runs] == ["6 \n", "7 \n"]
     assert [(done.folder / "k.txt").read_text() for done in runs] == ["6", "7"]
 
@@ -129,7 +131,7 @@ def test_two_runs_at_once_with_other_parameters_stay_apart(home):
 def test_a_run_that_fails_says_where_and_leaves_no_result(home, cell, told):
     make(home, "01_first", "x = 1", cell, "y = 2")
     with pytest.raises(RuntimeError, match=f"01_first failed in cell 4, .*{told}") as failure:
-        run.notebook("01_first")
+        runner.notebook("01_first")
     kept = Path(str(failure.value).rpartition(": ")[2])
     assert [path.name for path in kept.parent.iterdir()] == ["01_first.failed.ipynb"]
     assert kept.is_file()
@@ -189,20 +191,20 @@ def test_what_parameters_name_is_looked_up_from_the_projects_root(home, monkeypa
     (home / "own.csv").write_text("language,sentence,text,split\nA1,1,ka,test\n")
     for folder in (home / "weights", home / "world", tmp_path / "elsewhere"):
         folder.mkdir()
-    run.refuse_absent({"corpus": "csv:own.csv", "languages": ["A1"], "model": "weights"})
-    run.refuse_absent({"corpus": "world", "model": "org/name"})
-    run.refuse_absent({"k": 3, "model": ["of another type"]})
+    runner.refuse_absent({"corpus": "csv:own.csv", "languages": ["A1"], "model": "weights"})
+    runner.refuse_absent({"corpus": "world", "model": "org/name"})
+    runner.refuse_absent({"k": 3, "model": ["of another type"]})
     with pytest.raises(LookupError, match="unknown language of csv.*own.csv 'B1'"):
-        run.refuse_absent({"corpus": "csv:own.csv", "languages": ["B1"]})
+        runner.refuse_absent({"corpus": "csv:own.csv", "languages": ["B1"]})
     with pytest.raises(LookupError, match="no recipe 'minii'; did you mean mini"):
-        run.refuse_absent({"model": "minii"})
+        runner.refuse_absent({"model": "minii"})
     (home / "holed.csv").write_text("language,text\nA1,ka\n")
     with pytest.raises(ValueError, match="no column sentence"):
-        run.refuse_absent({"corpus": "csv:holed.csv"})
+        runner.refuse_absent({"corpus": "csv:holed.csv"})
     monkeypatch.chdir(tmp_path / "elsewhere")
     Path("here.csv").write_text("language,sentence,text,split\nA1,1,ka,test\n")
     Path("mini-here").mkdir()
-    run.refuse_absent({"corpus": "csv:own.csv", "model": "weights"})
+    runner.refuse_absent({"corpus": "csv:own.csv", "model": "weights"})
     for values in (
         {"corpus": "csv:here.csv"},
         {"model": "mini-here"},
@@ -210,13 +212,13 @@ def test_what_parameters_name_is_looked_up_from_the_projects_root(home, monkeypa
         {"corpus": "csv:" + "x" * 300},
     ):
         with pytest.raises(LookupError):
-            run.refuse_absent(values)
+            runner.refuse_absent(values)
 
 
 def test_a_file_in_the_home_folder_is_found_by_its_tilde(home, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "own.csv").write_text("language,sentence,text,split\nA1,1,ka,test\n")
-    run.refuse_absent({"corpus": "csv:~/own.csv"})
+    runner.refuse_absent({"corpus": "csv:~/own.csv"})
     assert len(corpora.load("csv:~/own.csv")) == 1
 
 
@@ -226,7 +228,7 @@ def test_the_command_line_exits_with_1_for_a_run_that_failed(home, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("01_first failed in cell 3")
 
-    monkeypatch.setattr(run, "notebook", fail)
+    monkeypatch.setattr(runner, "notebook", fail)
     outcome = CliRunner().invoke(command_line.app, ["run", "01_first"])
     assert (outcome.exit_code, outcome.stderr) == (1, "01_first failed in cell 3\n")
 
@@ -248,7 +250,7 @@ def test_the_death_of_a_kernel_told_to_stop_is_left_unsaid():
 def test_a_run_is_another_one_when_a_file_it_names_has_changed(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text("a")
-    before = run._seen(f"csv:{path}")
+    before = runner._seen(f"csv:{path}")
     path.write_text("a, b")
-    assert before and run._seen(f"csv:{path}") != before and len(run._seen(str(tmp_path))) == 1
-    assert run._seen("world") == run._seen("~nobody/x") == run._seen("x" * 5000) == run._seen(3) == []
+    assert before and runner._seen(f"csv:{path}") != before and len(runner._seen(str(tmp_path))) == 1
+    assert runner._seen("world") == runner._seen("~nobody/x") == runner._seen("x" * 5000) == runner._seen(3) == []

@@ -8,11 +8,11 @@ import nbformat
 import pytest
 from homes import home, write_sweep
 
-from helpers import report, sweep
+from helpers.running import report, sweep
 
 __all__ = ["home"]
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted(path for folder in ("helpers", "tests", "tests/bench") for path in (ROOT / folder).glob("*.py"))
+SOURCES = sorted(path for folder in ("helpers", "tests") for path in (ROOT / folder).rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle"}
 REFUSED = {

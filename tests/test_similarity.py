@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import similarity, typology, world
+from helpers.corpora import typology
+from helpers.transfer import measures
+from helpers.world import worlds
 
 NORDIC = ["swe_Latn", "dan_Latn", "fin_Latn", "jpn_Jpan", "lvs_Latn", "zho_Hans"]
 real = pytest.mark.skipif(not find_spec("urielplus"), reason="urielplus is not installed; the extra `typology` has it")
@@ -24,7 +26,7 @@ def _value(table, source, target):
 def test_cosine_over_shared_features_equals_the_loop(seed):
     rng = np.random.default_rng(seed)
     features = np.where(rng.random((5, 12)) < 0.4, np.nan, rng.integers(0, 3, (5, 12)) / 2)
-    value, coverage = similarity.cosine(features, shared=0)
+    value, coverage = measures.cosine(features, shared=0)
     for i, a in enumerate(features):
         for j, b in enumerate(features):
             np.testing.assert_allclose((value[i, j], coverage[i, j]), oracles.shared_cosine(a, b), atol=1e-12)
@@ -33,7 +35,7 @@ def test_cosine_over_shared_features_equals_the_loop(seed):
 def test_agreement_is_the_share_of_equal_values_among_shared_features():
     x, gap = [1, 0, 1, 1, 0, 1, 0, 0], np.nan
     features = np.array([x, [1, 0, 0, 0, gap, gap, gap, gap], [1, gap, gap, gap, gap, gap, gap, gap]])
-    value, coverage = similarity.agreement(features)
+    value, coverage = measures.agreement(features)
     np.testing.assert_allclose(value, [[1, 0.5, gap], [0.5, 1, gap], [gap, gap, gap]])
     np.testing.assert_allclose(coverage[0], [1, 0.5, 0.125])
 
@@ -41,62 +43,62 @@ def test_agreement_is_the_share_of_equal_values_among_shared_features():
 def test_a_quarter_of_shared_features_is_enough_and_less_is_unknown():
     features = np.full((3, 8), np.nan)
     features[:, 0] = features[:2, 1] = 1
-    value, coverage = similarity.cosine(features)
+    value, coverage = measures.cosine(features)
     assert value[0, 1] == 1 and np.isnan(value[0, 2]) and coverage[0, 2] == 1 / 8
 
 
 def test_great_circle_of_known_distances():
-    found = similarity.great_circle(np.array([0, 0, 90, 0]), np.array([0, 180, 45, np.nan]))
+    found = measures.great_circle(np.array([0, 0, 90, 0]), np.array([0, 180, 45, np.nan]))
     half = np.pi * 6371
     np.testing.assert_allclose(found[:3, :3], half * np.array([[0, 1, 0.5], [1, 0, 0.5], [0.5, 0.5, 0]]), atol=1e-4)
     assert np.isnan(found[3]).all()
 
 
 def test_script_and_size():
-    table = similarity.measure("script", ["deu_Latn", "fra_Latn", "rus_Cyrl", "ell"])
+    table = measures.measure("script", ["deu_Latn", "fra_Latn", "rus_Cyrl", "ell"])
     assert _value(table, "deu_Latn", "fra_Latn") == 1 and _value(table, "deu_Latn", "rus_Cyrl") == 0
     assert np.isnan(_value(table, "deu_Latn", "ell"))
-    table = similarity.size({"a": 1000, "b": 10}, ["a", "b", "c"])
+    table = measures.size({"a": 1000, "b": 10}, ["a", "b", "c"])
     assert _value(table, "a", "b") == 3 and _value(table, "b", "c") == 1 and np.isnan(_value(table, "c", "a"))
     with pytest.raises(ValueError, match="no logarithm"):
-        similarity.size({"a": 0}, ["a"])
+        measures.size({"a": 0}, ["a"])
 
 
 def test_overlap_is_directional_and_reads_source_from_train_and_target_from_test():
     train = pd.DataFrame({"language": ["p", "p", "q"], "text": ["a house", "my dog", "a cat"]})
     test = pd.DataFrame({"language": ["p", "q"], "text": ["my house", "a big house dog"]})
-    table = similarity.overlap(train, test, ["wor"])
+    table = measures.overlap(train, test, ["wor"])
     assert _value(table, "p", "q") == 0.75 and _value(table, "q", "p") == 0 and _value(table, "p", "p") == 1
-    jaccard = similarity.overlap(train, test, ["wor", "chr"], how="jaccard")
+    jaccard = measures.overlap(train, test, ["wor", "chr"], how="jaccard")
     assert _value(jaccard[jaccard["measure"] == "wor"], "p", "q") == 3 / 5
     assert list(jaccard.columns) == ["measure", "source", "target", "value", "coverage"]
 
 
 def test_a_world_answers_exactly_for_its_own_languages():
-    exact = world.build().similarity()
+    exact = worlds.build().similarity()
     languages = list(exact["source"].unique()[:3])
-    table = similarity.measure(["syntactic", "script"], languages, exact=exact)
-    assert len(table) == 2 * 9 and not table.duplicated(similarity.KEYS).any() and (table["coverage"] == 1).all()
-    merged = table.merge(exact, on=similarity.KEYS)
+    table = measures.measure(["syntactic", "script"], languages, exact=exact)
+    assert len(table) == 2 * 9 and not table.duplicated(measures.KEYS).any() and (table["coverage"] == 1).all()
+    merged = table.merge(exact, on=measures.KEYS)
     assert len(merged) == 18 and (merged["value_x"] == merged["value_y"]).all()
     with pytest.raises(LookupError, match=r"'syntatic' \(near syntactic"):
-        similarity.measure("syntatic", languages, exact=exact)
+        measures.measure("syntatic", languages, exact=exact)
     with pytest.raises(LookupError, match="1 of the languages"):
-        similarity.measure("script", [*languages, "Z99"], exact=exact)
+        measures.measure("script", [*languages, "Z99"], exact=exact)
 
 
 def test_wrong_names_are_answered():
     with pytest.raises(LookupError, match=r"'grambnk' \(near grambank"):
-        similarity.measure(["grambnk"], ["deu_Latn"])
+        measures.measure(["grambnk"], ["deu_Latn"])
     with pytest.raises(ValueError, match="3 languages but only 2 different"):
-        similarity.measure("script", ["a_X", "b_X", "a_X"])
+        measures.measure("script", ["a_X", "b_X", "a_X"])
 
 
 @real
 def test_real_measures_put_near_languages_near():
     names = ["syntactic", "phonological", "inventory", "grambank", "genealogical", "family", "geographic", "script"]
-    table = similarity.measure(names, NORDIC)
-    assert len(table) == len(names) * 36 and not table.duplicated(similarity.KEYS).any()
+    table = measures.measure(names, NORDIC)
+    assert len(table) == len(names) * 36 and not table.duplicated(measures.KEYS).any()
     for name in ("syntactic", "grambank", "genealogical", "geographic"):
         group = table[table["measure"] == name]
         assert _value(group, "swe_Latn", "dan_Latn") > _value(group, "swe_Latn", "jpn_Jpan"), name
@@ -108,10 +110,10 @@ def test_real_measures_put_near_languages_near():
 
 @real
 def test_unknown_is_nan_and_a_second_code_fills_gaps():
-    known = similarity.measure("syntactic", ["lvs_Latn", "est_Latn", "slk_Latn", "eng_Latn"])
+    known = measures.measure("syntactic", ["lvs_Latn", "est_Latn", "slk_Latn", "eng_Latn"])
     assert _value(known, "lvs_Latn", "eng_Latn") > 0  # URIEL has Latvian features under `lav` alone
     assert np.isnan(_value(known, "slk_Latn", "eng_Latn")) and np.isnan(_value(known, "slk_Latn", "slk_Latn"))
-    grambank = similarity.measure("grambank", ["est_Latn", "zho_Hans", "deu_Latn"])
+    grambank = measures.measure("grambank", ["est_Latn", "zho_Hans", "deu_Latn"])
     assert _value(grambank, "est_Latn", "zho_Hans") > 0  # Grambank has Estonian and Mandarin as `ekk` and `cmn`
     assert np.isnan(_value(grambank, "deu_Latn", "est_Latn"))
 
@@ -124,18 +126,18 @@ def test_languages_come_with_code_family_and_place():
     ]  # fmt: skip
     assert table.loc["eus_Latn", "family"] == "Basque" and table.loc["epo_Latn", "family"] == ""
     assert table.loc["est", "script"] == "" and 57 < table.loc["est", "latitude"] < 60
-    same = similarity.measure("family", ["epo_Latn", "deu_Latn", "eng_Latn"])
+    same = measures.measure("family", ["epo_Latn", "deu_Latn", "eng_Latn"])
     assert np.isnan(_value(same, "epo_Latn", "deu_Latn")) and _value(same, "eng_Latn", "deu_Latn") == 1
 
 
 @real
 def test_unknown_codes_are_named():
     with pytest.raises(LookupError, match=r"2 of 3 languages .* 'xxq_Latn' .* 'german'"):
-        similarity.measure("geographic", ["deu_Latn", "xxq_Latn", "german"])
+        measures.measure("geographic", ["deu_Latn", "xxq_Latn", "german"])
 
 
 @real
 @pytest.mark.skipif(bool(find_spec("lang2vec")), reason="lang2vec is installed, so imputed features are there")
 def test_imputed_features_say_what_they_need():
     with pytest.raises(LookupError, match=r"lang2vec==1\.1\.2"):
-        similarity.measure("syntactic_knn", ["deu_Latn", "eng_Latn"])
+        measures.measure("syntactic_knn", ["deu_Latn", "eng_Latn"])

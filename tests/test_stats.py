@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy.stats import kstest, pearsonr, spearmanr, ttest_1samp
 
-from helpers import stats
+from helpers.common import stats
 
 
 def test_weights_are_resamples():

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 import tiny
 
-from helpers import activations, alignment, comparison, experts, interventions, methods, planted, readings, steering
-from helpers.fitting import Fitting
-from helpers.interventions import Edit
+from helpers.embeddings import activations, retrieval
+from helpers.steering import comparison, effects, experts, findings, hooks, methods
+from helpers.steering.fitting import Fitting
+from helpers.steering.hooks import Edit
+from helpers.world import planted
 
 LM, TABLE = planted.wired()
 BEFORE = activations.embed(LM, TABLE)
@@ -19,7 +21,7 @@ CURE = [Edit(planted.SITE, [planted.UNIT], 0.0, 0.0)]
 @pytest.fixture(scope="module")
 def measured():
     plans = {("cure",): CURE, ("placebo",): [Edit(planted.SITE, [planted.UNIT + 1], 0.0, 0.0)]}
-    return steering.grid(LM, TABLE, plans, names=["plan"], before=BEFORE).set_index(["plan", "layer", "metric"])
+    return effects.grid(LM, TABLE, plans, names=["plan"], before=BEFORE).set_index(["plan", "layer", "metric"])
 
 
 def test_overwriting_the_planted_unit_brings_distance_to_0_and_retrieval_to_1(measured):
@@ -41,40 +43,40 @@ def test_the_expert_that_is_found_is_the_planted_one():
 
 def test_numbers_are_those_of_alignment(measured):
     state = BEFORE.parallel(1)
-    assert measured.before["cure", 1, "top1"] == pytest.approx(alignment.retrieval(state, BEFORE.languages).top1.mean())
-    centred = alignment.retrieval(alignment.centre(state), BEFORE.languages).top1.mean()
+    assert measured.before["cure", 1, "top1"] == pytest.approx(retrieval.retrieval(state, BEFORE.languages).top1.mean())
+    centred = retrieval.retrieval(retrieval.centre(state), BEFORE.languages).top1.mean()
     assert measured.before["cure", 1, "centred"] == pytest.approx(centred)
 
 
 def test_mixed_retrieval_takes_its_candidates_from_the_steered_model(measured):
-    with interventions.steered(LM, CURE):
+    with hooks.steered(LM, CURE):
         after = activations.embed(LM, TABLE).parallel(1)
-    mixed = alignment.retrieval(BEFORE.parallel(1), BEFORE.languages, candidates=after).top1.mean()
+    mixed = retrieval.retrieval(BEFORE.parallel(1), BEFORE.languages, candidates=after).top1.mean()
     assert measured.after["cure", 1, "mixed"] == pytest.approx(mixed)
 
 
 def test_posthoc_projection_equals_projecting_each_layer_and_leaves_its_input():
     values = BEFORE.values.clone()
-    out = steering.posthoc(BEFORE, BEFORE)
-    space = alignment.subspace(BEFORE.parallel(1))
-    np.testing.assert_allclose(out.layer(1), alignment.project(BEFORE.layer(1), space), atol=1e-6)
+    out = effects.posthoc(BEFORE, BEFORE)
+    space = retrieval.subspace(BEFORE.parallel(1))
+    np.testing.assert_allclose(out.layer(1), retrieval.project(BEFORE.layer(1), space), atol=1e-6)
     assert (BEFORE.values == values).all()
 
 
 def test_leaving_out_a_group_that_leaves_one_language_is_skipped():
-    assert steering.left_out(BEFORE, BEFORE, {"quiet": "a", "loud": "b"}).empty
+    assert effects.left_out(BEFORE, BEFORE, {"quiet": "a", "loud": "b"}).empty
 
 
 def test_states_over_strengths_start_untouched_and_end_with_the_edit():
-    states = steering.over(LM, TABLE, CURE, [0.0, 1.0], layer=1)
+    states = effects.over(LM, TABLE, CURE, [0.0, 1.0], layer=1)
     np.testing.assert_array_equal(states[0.0], BEFORE.layer(1).numpy())
-    metrics = steering.by_strength(states, TABLE).set_index(["strength", "metric"]).value
+    metrics = effects.by_strength(states, TABLE).set_index(["strength", "metric"]).value
     assert metrics[1.0, "top-1 retrieval"] == 1 and metrics[1.0, "distance"] < metrics[0.0, "distance"]
 
 
 def test_a_summary_resamples_whole_groups():
     table = pd.DataFrame({"k": [5, 5, 5, 5], "toward": list("aabb"), "change": [0.0, 0.0, 1.0, 1.0]})
-    row = steering.summary(table, ["k"], over="toward").iloc[0]
+    row = effects.summary(table, ["k"], over="toward").iloc[0]
     assert (row.change, row.low, row.high) == (0.5, 0.0, 1.0)
 
 
@@ -103,7 +105,7 @@ def test_readings_take_their_verdicts_from_the_intervals(compared):
         + [("experts less random", 1, 0.1, 0.05, 0.2), ("experts less matched", 1, 0.1, -0.1, 0.2)],
         columns=["units", "layer", "change", "low", "high"],
     ).assign(k=5)
-    text = readings.steering_gain(pd.concat([gain, gain.assign(k=20)]), 5, "Mean over 6")
+    text = findings.steering_gain(pd.concat([gain, gain.assign(k=20)]), 5, "Mean over 6")
     told, table = text.split("\n\n")
     assert told.startswith("Mean over 6, retrieval when 5 units are overwritten: **experts** raise it at layer 1 and ")
     assert "lower it at layer 2; **random** are told apart from no change at no layer" in told
@@ -112,25 +114,25 @@ def test_readings_take_their_verdicts_from_the_intervals(compared):
     assert table.splitlines()[0] == "| change of top-1 | layer 1 | layer 2 |"
     assert table.splitlines()[2] == "| experts | **+0.100** [+0.050, +0.200] | **-0.100** [-0.200, -0.050] |"
     assert table.splitlines()[3] == "| random | +0.100 [-0.100, +0.200] |  |"
-    alone = readings.steering_gain(gain.assign(low=np.nan, high=np.nan), 5, "One")
+    alone = findings.steering_gain(gain.assign(low=np.nan, high=np.nan), 5, "One")
     assert "**experts** cannot be judged, with one language steered to" in alone and "+0.100 [no interval]" in alone
     with pytest.raises(LookupError, match="no k 80; did you mean 5"):
-        readings.steering_gain(gain, 80, "Mean over 6")
-    assert "is above post-hoc" in readings.trade(compared, 0.5)
-    assert "is below post-hoc" in readings.trade(compared, 1.1)
-    assert "is not distinguishable from post-hoc" in readings.trade(compared.assign(low=-1, high=1), 0.8)
+        findings.steering_gain(gain, 80, "Mean over 6")
+    assert "is above post-hoc" in findings.trade(compared, 0.5)
+    assert "is below post-hoc" in findings.trade(compared, 1.1)
+    assert "is not distinguishable from post-hoc" in findings.trade(compared.assign(low=-1, high=1), 0.8)
 
 
 def test_readings_of_what_is_left_out_and_of_k_name_the_numbers():
     rows = [("A", 1, 0.2, 0.6, 0.3), ("B", 1, 0.2, 0.6, 0.3), ("A", 0, 0.2, 0.3, 0.3), ("B", 0, 0.2, 0.3, 0.3)]
     table = pd.DataFrame(rows, columns=["group", "layer", "untouched", "seen", "unseen"]).assign(left_out="family")
-    text = readings.left_out(table)
+    text = findings.left_out(table)
     assert "**family** the gain at layer 1, the best after erasure, is +0.100 [+0.100, +0.100] against +0.400" in text
     assert text.endswith("or of one group, to leave a group out.")
-    assert "nothing left to fit on" in readings.left_out(table[:0])
+    assert "nothing left to fit on" in findings.left_out(table[:0])
     written = pd.DataFrame({"k": [0, 5, 20], "share": [0.1, 0.4, 0.9], "own": [5.0, 8.0, 50.0], "others": 9.0})
-    assert "k = 20: 0.90 at 10.0 x. The largest k within 2 x is **5**" in readings.choice(written, "A1")
-    assert "No k stays within 1.1 x" in readings.choice(written, "A1", limit=1.1)
+    assert "k = 20: 0.90 at 10.0 x. The largest k within 2 x is **5**" in findings.choice(written, "A1")
+    assert "No k stays within 1.1 x" in findings.choice(written, "A1", limit=1.1)
 
 
 def test_a_plan_that_cannot_be_fitted_is_left_out_with_a_warning():

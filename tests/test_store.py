@@ -13,7 +13,7 @@ import pytest
 import torch
 from pandas.testing import assert_frame_equal
 
-from helpers import store
+from helpers.common import store
 
 FRAME = pd.DataFrame({"language": ["A1", "B2"], "unit": [0, 1], "auroc": [0.5, np.nan]})
 
@@ -81,7 +81,7 @@ def test_provenance_is_kept_in_the_file(tmp_path, monkeypatch, name):
 
 
 def test_the_commit_is_read_from_the_checkout(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "__file__", str(tmp_path / "helpers" / "store.py"))
+    monkeypatch.setattr(store, "HOUSE", tmp_path)
     assert store.describe()["commit"] == ""
     git = tmp_path / ".git"
     (git / "refs" / "heads").mkdir(parents=True)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import records, stats, store, summaries
+from helpers.common import results, stats, store
+from helpers.running import records, summaries
 
 TABLE = pd.DataFrame(
     {
@@ -50,7 +51,7 @@ def test_a_contrast_is_taken_within_a_group():
 
 
 def test_committed_summaries_are_read_with_where_they_come_from():
-    table, about = summaries.read("full-steering")
+    table, about = results.read_summary("full-steering")
     assert len(table) and about["parameters"]["sweep"] == "full" and about["commits"]
     with pytest.raises(LookupError, match="no summary none.csv"):
-        summaries.read("none")
+        results.read_summary("none")

@@ -8,9 +8,10 @@ import ipywidgets
 import pandas as pd
 import pytest
 
-from helpers import planted, surface, widgets
-from helpers.explorer import Explorer, Setting
-from helpers.fitting import Fitting
+from helpers.exploring import dashboard, widgets
+from helpers.exploring.explorer import Explorer, Setting
+from helpers.steering.fitting import Fitting
+from helpers.world import planted
 
 START = Setting("loud", "overwrite", 2, 1)
 LM, TABLE = planted.wired(sentences=30)
@@ -48,7 +49,7 @@ def _parts(box) -> SimpleNamespace:
 
 @pytest.fixture
 def parts(ask) -> SimpleNamespace:
-    return _parts(surface.explore(ask, START, colours=["language", "topic"]))
+    return _parts(dashboard.explore(ask, START, colours=["language", "topic"]))
 
 
 def _seen(parts: SimpleNamespace) -> dict:
@@ -115,23 +116,23 @@ def test_a_setting_that_is_refused_is_told_and_the_maps_stay(parts, ask, monkeyp
 def test_text_of_a_corpus_is_escaped(ask):
     bad = ask.table.assign(text=ask.table.text + " <b>", gloss="<i>")
     lexicon = ask.lexicon.assign(form=ask.lexicon.form)
-    told = _parts(surface.explore(Explorer(LM, Fitting(LM, TABLE), bad, ks=[2], projection="pca", lexicon=lexicon,
+    told = _parts(dashboard.explore(Explorer(LM, Fitting(LM, TABLE), bad, ks=[2], projection="pca", lexicon=lexicon,
                                            strengths=(0.0, 1.0), samples=2), START, colours=["language"]))  # fmt: skip
     assert "&lt;b&gt;" in told.chosen.value and "<b>" not in told.chosen.value + told.neighbours.value
     assert "&lt;i&gt;" in told.neighbours.value and "<i>" not in told.neighbours.value
 
 
 def test_only_colours_that_tell_something_are_offered(ask):
-    plain = _parts(surface.explore(ask, START, colours=["language", "topic"]))
+    plain = _parts(dashboard.explore(ask, START, colours=["language", "topic"]))
     assert plain.colour.menu.options == ("language", "topic")
     same = Explorer(**{**vars(ask), "table": ask.table.assign(topic="one"), "_made": {}})
-    assert _parts(surface.explore(same, START, colours=["topic", "language"])).colour.menu.options == ("language",)
+    assert _parts(dashboard.explore(same, START, colours=["topic", "language"])).colour.menu.options == ("language",)
 
 
 def test_building_again_closes_the_earlier_surface(ask):
-    first = surface.explore(ask, START, colours=["language"])
+    first = dashboard.explore(ask, START, colours=["language"])
     images = [_parts(first).before, _parts(first).after]
-    surface.explore(ask, START, colours=["language"])
+    dashboard.explore(ask, START, colours=["language"])
     assert first.comm is None and all(image.comm is None for image in images)
 
 

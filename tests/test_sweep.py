@@ -7,8 +7,10 @@ import pytest
 from homes import home, log, record, write_notebook, write_sweep
 from typer.testing import CliRunner
 
-from helpers import HOUSE, records, run, store, sweep
-from helpers import __main__ as command_line
+from helpers import HOUSE
+from helpers.common import store
+from helpers.running import cli as command_line
+from helpers.running import records, runner, sweep
 
 __all__ = ["home"]
 BOTH = ["01_expert_discovery", "02_steering"]
@@ -36,10 +38,10 @@ def test_what_has_completed_needs_its_corpus_no_more(home, monkeypatch):
     path = write_sweep(home, defaults={"corpus": "csv:own.csv"})
     assert len(sweep.plan(path)) == 1
     (home / "own.csv").unlink()
-    run._refuse_corpus.cache_clear()
+    runner._refuse_corpus.cache_clear()
     with pytest.raises(LookupError, match="small.yaml: 'csv:.*own.csv' names no file"):
         sweep.plan(path)
-    monkeypatch.setattr(run, "_is_complete", lambda planned: True)
+    monkeypatch.setattr(runner, "_is_complete", lambda planned: True)
     assert len(sweep.plan(path)) == 1
 
 
@@ -88,7 +90,7 @@ def test_failures_are_on_record_block_what_needs_them_and_are_retried_on_request
     assert "2 completed, 1 failed, 1 blocked" in outcome.stdout
     assert len(log(home)) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(run, "notebook", lambda *_, **__: pytest.fail("started again"))
+        patch.setattr(runner, "notebook", lambda *_, **__: pytest.fail("started again"))
         table = sweep.execute("small")
     assert table.status.tolist() == ["failed", "blocked", "completed", "completed"]
     assert table.attempts.tolist() == [1, 0, 1, 1]
@@ -118,7 +120,7 @@ def _check_manifest(home: Path) -> None:
 
 def test_a_run_that_another_command_completed_is_taken_over(home):
     path = write_sweep(home)
-    done = run.notebook("01_expert_discovery")
+    done = runner.notebook("01_expert_discovery")
     table = sweep.execute(path)
     assert table.run.tolist() == [done.run]
     assert table.attempts.tolist() == [0] and table.seconds[0] > 0

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
-from helpers import corpora, text
+from helpers import corpora
+from helpers.corpora import text
 
 TEXTS = ["Der Hund bellt.", "the  dog\tbarks", "Ὁ κύων", "कुत्ता भौंकता है", "狗在叫。", "", "a 𝔘 a"]
 TEXT = st.text(alphabet="ab c語न्", max_size=8)

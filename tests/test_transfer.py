@@ -9,19 +9,21 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from helpers import association, conclusions, heads, planted, predictors, ranking, text, transfer, twins
+from helpers.corpora import text
+from helpers.transfer import association, findings, heads, predictors, ranking, training, twins
+from helpers.world import planted
 
 LANGUAGES = ["C2", "A1", "A2", "B1"]  # not in the order of the alphabet
 
 
 @pytest.fixture(scope="module")
 def sentences():
-    return transfer.tables("topics", "world", LANGUAGES)
+    return training.tables("topics", "world", LANGUAGES)
 
 
 @pytest.fixture(scope="module")
 def trees():
-    return transfer.tables("parsing", "world", ["A2", "A1", "D3"])
+    return training.tables("parsing", "world", ["A2", "A1", "D3"])
 
 
 def _score(table, source, target, metric="accuracy"):
@@ -30,7 +32,7 @@ def _score(table, source, target, metric="accuracy"):
 
 def test_topics_equal_one_naive_pipeline_per_source(sentences):
     train, test = sentences
-    found = transfer.measure("topics", "ngrams", train, test)
+    found = training.measure("topics", "ngrams", train, test)
     assert list(found.n_train) == list(found.n_test) == LANGUAGES
     for source, own in train.groupby("language"):
         vectors = TfidfVectorizer(analyzer="char", ngram_range=(1, 4))
@@ -43,7 +45,7 @@ def test_topics_equal_one_naive_pipeline_per_source(sentences):
 
 def test_tags_equal_one_naive_head_per_source(trees):
     train, test = trees
-    table = transfer.measure("pos", "ngrams", train, test).table
+    table = training.measure("pos", "ngrams", train, test).table
     for source, own in train.groupby("language"):
         head = LinearSVC(random_state=0).fit(text.word_features(own), own.upos)
         for target, asked in test.groupby("language"):
@@ -52,7 +54,7 @@ def test_tags_equal_one_naive_head_per_source(trees):
 
 
 def test_scores_are_means_of_what_was_right_sentence_by_sentence(trees):
-    found = transfer.measure("pos", "ngrams", *trees)
+    found = training.measure("pos", "ngrams", *trees)
     table = found.table
     assert list(table) == ["task", "representation", "source", "target", "metric", "score", "n_train", "n_test", "seed"]
     assert not table.duplicated(["source", "target", "metric"]).any()
@@ -65,38 +67,38 @@ def test_scores_are_means_of_what_was_right_sentence_by_sentence(trees):
 def test_shares_weigh_words_alike_and_pad_a_target_with_fewer_sentences():
     test = pd.DataFrame({"language": ["p"] * 3 + ["q"] * 2, "sentence": [0, 0, 1, 0, 0]})
     right = np.array([[True, False, True, True, True]])
-    shares = transfer._shares(test, right)
+    shares = training._shares(test, right)
     assert shares.shape == (1, 2, 2) and np.isnan(shares[0, 1, 1])
     assert np.nanmean(shares, axis=2).ravel() == pytest.approx([2 / 3, 1])
 
 
 def test_the_own_language_is_learnt_and_a_relative_helps_more_than_a_stranger(sentences, trees):
-    topics = transfer.measure("topics", "ngrams", *sentences).table
+    topics = training.measure("topics", "ngrams", *sentences).table
     assert _score(topics, "A1", "A1") > 0.95
     assert _score(topics, "A2", "A1") > _score(topics, "C2", "A1")
-    parsed = transfer.measure("parsing", "ngrams", *trees).table
+    parsed = training.measure("parsing", "ngrams", *trees).table
     assert _score(parsed, "A1", "A1", "LAS") > 0.9
     merged = parsed.pivot(index=["source", "target"], columns="metric", values="score")
     assert (merged.LAS <= merged.UAS).all()
 
 
 def test_a_source_of_the_same_script_is_no_stranger_in_latin_letters():
-    train, test = transfer.tables("topics", "world", ["B1"])
+    train, test = training.tables("topics", "world", ["B1"])
     latin = test.assign(text=text.to_latin(test.text), language="B1-latin")
     both = pd.concat([test, latin])
     for representation, equal in (("ngrams", False), ("ngrams_latin", True)):
-        table = transfer.measure("topics", representation, train, both).table
+        table = training.measure("topics", representation, train, both).table
         assert (_score(table, "B1", "B1") == _score(table, "B1", "B1-latin")) is np.bool_(equal)
 
 
 def test_a_size_takes_the_same_ids_of_every_source(sentences):
     train, test = sentences
-    table = transfer.measure("topics", "ngrams", train, test, size=50).table
+    table = training.measure("topics", "ngrams", train, test, size=50).table
     assert set(table.n_train) == {50}
-    part = transfer._subset(train, 50, 0)
+    part = training._subset(train, 50, 0)
     assert len({tuple(sorted(own.sentence)) for _, own in part.groupby("language")}) == 1
     with pytest.raises(ValueError, match="size is 500 but a source has 200"):
-        transfer.measure("topics", "ngrams", train, test, size=500)
+        training.measure("topics", "ngrams", train, test, size=500)
 
 
 def test_dense_features_are_scaled_by_the_source_alone():
@@ -109,26 +111,26 @@ def test_dense_features_are_scaled_by_the_source_alone():
 def test_what_cannot_be_done_is_refused_with_the_next_move(sentences):
     train, test = sentences
     with pytest.raises(LookupError, match="topics"):
-        transfer.run("topic", "world", "ngrams")
+        training.run("topic", "world", "ngrams")
     with pytest.raises(LookupError, match="ngrams"):
-        transfer.measure("topics", "ngram", train, test)
+        training.measure("topics", "ngram", train, test)
     with pytest.raises(LookupError, match="sib200.*no labels for 'pos'"):
-        transfer.tables("pos", "sib200")
+        training.tables("pos", "sib200")
     with pytest.raises(ValueError, match="needs a model"):
-        transfer.measure("topics", "encoder", train, test)
+        training.measure("topics", "encoder", train, test)
     with pytest.raises(ValueError, match="1 class only"):
-        transfer.measure("topics", "ngrams", train[train.topic == "sea"], test)
+        training.measure("topics", "ngrams", train[train.topic == "sea"], test)
 
 
 def test_a_plan_says_why_a_part_is_left_out():
-    plan = transfer.plan("sib200", encoder=False)
+    plan = training.plan("sib200", encoder=False)
     assert list(plan[plan.run].task + " " + plan[plan.run].representation) == ["topics ngrams", "topics ngrams_latin"]
     assert (plan.why != "").eq(~plan.run).all() and "no model" in plan.why[2]
-    assert transfer.plan("world").query("task == 'parsing'").run.tolist() == [True, False, False]
+    assert training.plan("world").query("task == 'parsing'").run.tolist() == [True, False, False]
     with pytest.raises(
         LookupError, match="nothing can be transferred: tatoeba has no labels.*labels are in world, sib200"
     ):
-        transfer.plan("tatoeba")
+        training.plan("tatoeba")
 
 
 def test_the_planted_measure_wins_within_targets_and_hides_in_the_pool():
@@ -180,14 +182,14 @@ def _planted_experiments():
 def test_what_is_said_follows_from_the_tables():
     scores, found, curves = _planted_experiments()
     within = found[found.statistic == "within_target"]
-    said = conclusions.predictors(within)
+    said = findings.predictors(within)
     assert said.count("**true**") == 2 and "ahead of rival" in said
-    assert "less than a random source" in conclusions.costs(curves, within)
-    assert conclusions.guide(curves).count("**safe**") == 2
-    assert "within" in conclusions.pooling(found)
-    assert conclusions.transferred(scores, pd.DataFrame()).count("across languages") == 2
+    assert "less than a random source" in findings.costs(curves, within)
+    assert findings.guide(curves).count("**safe**") == 2
+    assert "within" in findings.pooling(found)
+    assert findings.transferred(scores, pd.DataFrame()).count("across languages") == 2
     one = curves[(curves.task == "topics") & ~curves.measure.str.startswith("other")]
-    assert "one task only" in conclusions.guide(one)
+    assert "one task only" in findings.guide(one)
 
 
 def test_what_is_drawn_are_the_best_measures_and_the_rules_that_need_none():
@@ -201,7 +203,7 @@ def test_what_is_drawn_are_the_best_measures_and_the_rules_that_need_none():
 def test_families_stay_together_and_no_language_meets_itself():
     families = predictors.families("world", ["B1", "A1", "B2"])
     assert families == {"B1": "B", "B2": "B", "A1": "A"} and list(families) == ["B1", "B2", "A1"]
-    table = predictors.measures("world", list(families))
+    table = predictors.similarities("world", list(families))
     assert (table.source != table.target).all() and not table.duplicated(["measure", "source", "target"]).any()
     assert {"lexical", "script", "wor"} <= set(table.measure)
     assert predictors.ordered(table, ["A1", "B1", "B2"]).source[0] == "A1"
@@ -209,11 +211,11 @@ def test_families_stay_together_and_no_language_meets_itself():
 
 @pytest.mark.skipif(not os.environ.get("ISOGLOSS_DATA"), reason="ISOGLOSS_DATA names no folder with real corpora")
 def test_pud_has_800_training_and_200_test_sentences_with_the_same_ids():
-    train, test = transfer.tables("pos", "pud", ["eng_Latn", "deu_Latn"])
+    train, test = training.tables("pos", "pud", ["eng_Latn", "deu_Latn"])
     assert train.groupby("language").sentence.nunique().eq(800).all()
     ids = [set(own.sentence) for _, own in test.groupby("language")]
     assert ids[0] == ids[1] and len(ids[0]) == 200 and not ids[0] & set(train.sentence)
-    table = transfer.measure("pos", "ngrams", train, test).table
+    table = training.measure("pos", "ngrams", train, test).table
     assert _score(table, "eng_Latn", "eng_Latn") > 0.9
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import plots, widgets
+from helpers.drawing import charts
+from helpers.exploring import widgets
 
 
 @pytest.fixture
@@ -103,12 +104,12 @@ def test_values_that_arrive_together_are_drawn_once_and_the_newest_wins():
 
 def test_a_map_is_one_line_a_group_and_moves_in_place(points):
     figure, ax = plt.subplots()
-    plots.map_points(points, ax, by="language", shade="family")
+    charts.map_points(points, ax, by="language", shade="family")
     lines, limits = list(ax.lines), ax.get_xlim()
     assert [line.get_label() for line in lines] == ["A1", "A2", "B1", "B2"] and not len(ax.get_xticks())
     assert lines[0].get_color() == lines[1].get_color() != lines[2].get_color()
     assert lines[0].get_marker() != lines[2].get_marker()
-    plots.move_points(points[points["strength"] == 1], ax, by="language")
+    charts.move_points(points[points["strength"] == 1], ax, by="language")
     assert ax.lines[:] == lines and ax.get_xlim() == limits
     np.testing.assert_array_equal(lines[3].get_xydata(), [[13, 1]])
     assert [text.get_text() for text in ax.texts] == ["A1", "A2", "B1", "B2"] and ax.texts[3].get_position() == (13, 1)

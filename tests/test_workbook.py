@@ -6,7 +6,7 @@ import signal
 from homes import PARAMETERS, home, start, wait_until, write_notebook
 from psutil import pid_exists
 
-from helpers import workbook
+from helpers.running import workbook
 
 __all__ = ["home"]
 NOTE = """

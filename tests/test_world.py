@@ -5,10 +5,10 @@ from itertools import groupby
 import pandas as pd
 import pytest
 
-from helpers import grammar, world
-from helpers.grammar import CLASSES
+from helpers.world import grammar, worlds
+from helpers.world.grammar import CLASSES
 
-WORLD = world.build()
+WORLD = worlds.build()
 SMALL = {"families": 3, "per_family": 2}
 
 
@@ -28,29 +28,29 @@ def _texts(language, split="dev"):
 
 
 def test_the_same_seed_gives_the_same_world_and_another_seed_another():
-    again = world.build.__wrapped__()
+    again = worlds.build.__wrapped__()
     pd.testing.assert_frame_equal(WORLD.sentences(["A1", "F4"]), again.sentences(["A1", "F4"]))
     assert WORLD.documents(50, seed=3) == again.documents(50, seed=3) != WORLD.documents(50, seed=4)
-    forms, others = WORLD.lexicon().form, world.build(seed=1).lexicon().form
+    forms, others = WORLD.lexicon().form, worlds.build(seed=1).lexicon().form
     assert forms.tolist() != others.tolist() and not set(forms).isdisjoint(others)
 
 
 def test_splits_share_no_meaning_with_each_other_or_with_pretraining():
-    held = [set(WORLD.meanings(split).values()) for split in world.SPLITS]
-    assert [len(x) for x in held] == list(world.SPLITS.values())
-    assert len(set.union(*held)) == sum(world.SPLITS.values())
-    plain = world.build(options=world.Options(mixing=0.0, **SMALL))
-    texts = {t for split in world.SPLITS for t in plain.sentences(split=split).text}
-    texts |= {t for split in world.SPLITS for t in plain.sentences(split=split, paraphrase=True).text}
+    held = [set(WORLD.meanings(split).values()) for split in worlds.SPLITS]
+    assert [len(x) for x in held] == list(worlds.SPLITS.values())
+    assert len(set.union(*held)) == sum(worlds.SPLITS.values())
+    plain = worlds.build(options=worlds.Options(mixing=0.0, **SMALL))
+    texts = {t for split in worlds.SPLITS for t in plain.sentences(split=split).text}
+    texts |= {t for split in worlds.SPLITS for t in plain.sentences(split=split, paraphrase=True).text}
     assert texts.isdisjoint(plain.documents(2000))
 
 
-@pytest.mark.parametrize("split", world.SPLITS)
+@pytest.mark.parametrize("split", worlds.SPLITS)
 def test_distinct_meanings_give_distinct_sentences_in_every_language(split):
     table = WORLD.sentences(split=split)
     assert not table.duplicated(["language", "text"]).any()
     assert not table.duplicated(["language", "sentence"]).any()
-    assert (table.groupby("language").size() == world.SPLITS[split]).all()
+    assert (table.groupby("language").size() == worlds.SPLITS[split]).all()
 
 
 def test_forms_are_unique_within_a_language():
@@ -60,14 +60,14 @@ def test_forms_are_unique_within_a_language():
 
 @pytest.mark.parametrize("families, per_family", [(1, 2), (3, 8), (30, 10)])
 def test_a_world_of_any_size_grows(families, per_family):
-    grown = world.build(options=world.Options(families=families, per_family=per_family))
+    grown = worlds.build(options=worlds.Options(families=families, per_family=per_family))
     assert grown.languages.language.is_unique and len(grown.languages) == families * per_family
     assert not grown.lexicon().duplicated(["language", "form"]).any()
 
 
 def test_more_than_300_languages_are_refused():
     with pytest.raises(ValueError, match="400 families x 1 languages; between 2 and 300"):
-        world.build(options=world.Options(families=400, per_family=1))
+        worlds.build(options=worlds.Options(families=400, per_family=1))
 
 
 def test_trees_are_well_formed_and_text_and_treebank_agree():
@@ -111,7 +111,7 @@ def test_similarity_equals_what_the_lexicon_and_the_table_of_languages_say():
 
 @pytest.mark.parametrize("dose", [0.3, 1.0])
 @pytest.mark.parametrize("language", ["A1", "C3", "E2"])
-@pytest.mark.parametrize("change", world.CHANGES)
+@pytest.mark.parametrize("change", worlds.CHANGES)
 def test_a_twin_differs_in_the_named_property_and_in_nothing_else(language, change, dose):
     grown = WORLD.twin(language, change, dose)
     original = grown.language(language)
@@ -142,7 +142,7 @@ def test_a_twin_differs_in_the_named_property_and_in_nothing_else(language, chan
     assert before != after
 
 
-@pytest.mark.parametrize("change", world.CHANGES)
+@pytest.mark.parametrize("change", worlds.CHANGES)
 def test_a_larger_dose_changes_what_a_smaller_one_does_and_more(change):
     changed = []
     for dose in (0.25, 0.5, 1.0):
@@ -173,7 +173,7 @@ def test_paraphrases_keep_the_meaning_and_change_the_words():
 
 def test_knobs_do_what_they_say():
     def share(measure, **options):
-        grown = world.build(options=world.Options(**SMALL, **options))
+        grown = worlds.build(options=worlds.Options(**SMALL, **options))
         return grown.similarity().query("source != target and measure == @measure").value.mean()
 
     usual = share("lexical")
@@ -189,15 +189,15 @@ def test_mixing_and_switching_set_how_many_languages_a_document_holds():
         owner = grown.lexicon().groupby("form").language.agg(set)
         return [len(set.intersection(*(owner[w] for w in text.split()))) == 0 for text in documents]
 
-    plain = world.build(options=world.Options(mixing=0.0, **SMALL))
-    mixed = world.build(options=world.Options(mixing=1.0, switched=1.0, **SMALL))
+    plain = worlds.build(options=worlds.Options(mixing=0.0, **SMALL))
+    mixed = worlds.build(options=worlds.Options(mixing=1.0, switched=1.0, **SMALL))
     assert not any(languages_in(plain.documents(200), plain))
     assert sum(languages_in(mixed.documents(200), mixed)) > 120
 
 
 def test_sparse_collocations_concentrate_the_meanings():
     def distinct(concentration):
-        grown = world.build(options=world.Options(collocations=concentration, mixing=0.0, families=1, per_family=2))
+        grown = worlds.build(options=worlds.Options(collocations=concentration, mixing=0.0, families=1, per_family=2))
         return len(set(grown.documents(1000)))
 
     assert distinct(0.1) < distinct(0.25) < distinct(10.0)

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedTokenizerFast
 
-from helpers.models import LanguageModel
+from helpers.models.loading import LanguageModel
 
 HIDDEN, LAYERS, HEADS, MLP = 32, 3, 4, 64
 POSITIONS = 128

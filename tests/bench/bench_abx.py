@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from helpers import abx
+from helpers.abx import scoring
 
 ROUNDS = 3
 
@@ -24,9 +24,9 @@ def main(languages: int = 20, sentences: int = 1000, hidden: int = 768) -> None:
     """Print both sides of every ratio, from the same run."""
     embeddings = gaussian(languages, sentences, hidden)
     print(f"{languages} languages x {sentences} sentences x {hidden}, float32, {torch.get_num_threads()} threads")
-    abx.scores(embeddings[:2, :10], names(2))  # compiles
+    scoring.scores(embeddings[:2, :10], names(2))  # compiles
     units = torch.nn.functional.normalize(embeddings, dim=-1)
-    bare, ours = interleaved(lambda: products(units), lambda: abx.scores(embeddings, names(languages)))
+    bare, ours = interleaved(lambda: products(units), lambda: scoring.scores(embeddings, names(languages)))
     report("bare matrix products", bare, "meaning + form", ours, ours / bare)
     process = multiprocessing.get_context("spawn").Process(target=peak, args=(languages, sentences, hidden))
     process.start()
@@ -72,10 +72,10 @@ def peak(languages: int, sentences: int, hidden: int) -> None:
         print("peak memory is read from Linux's /proc, which is not here: not measured")
         return
     embeddings = gaussian(languages, sentences, hidden)
-    abx.scores(embeddings[:2, :10], names(2))
+    scoring.scores(embeddings[:2, :10], names(2))
     reset.write_text("5")  # the high-water mark starts from here
     before = int(re.search(r"VmRSS:\s+(\d+)", status.read_text())[1])
-    abx.scores(embeddings, names(languages))
+    scoring.scores(embeddings, names(languages))
     after = int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1])
     print(f"peak memory beyond the input ({embeddings.nbytes / 2**20:.0f} MB): {(after - before) / 2**10:.0f} MB")
 
@@ -95,7 +95,7 @@ def triples(embeddings: torch.Tensor) -> float:
 
 def against_triples(languages: int, sentences: int, hidden: int) -> None:
     embeddings = gaussian(languages, sentences, hidden)
-    slow, ours = interleaved(lambda: triples(embeddings), lambda: abx.scores(embeddings, names(languages)))
+    slow, ours = interleaved(lambda: triples(embeddings), lambda: scoring.scores(embeddings, names(languages)))
     size = f"{languages} x {sentences} x {hidden}"
     report(f"{size}: every triple as a tensor", slow, "meaning + form", ours, slow / ours)
 
@@ -115,7 +115,7 @@ def against_fastabx(languages: int, sentences: int, hidden: int) -> None:
             dataset = Dataset.from_numpy(embeddings.flatten(0, 1).numpy().copy(), labels)
             Score(Task(dataset, on=on, across=[across]), "angular").collapse(levels=[across])
 
-    slow, ours = interleaved(theirs, lambda: abx.scores(embeddings, names(languages)))
+    slow, ours = interleaved(theirs, lambda: scoring.scores(embeddings, names(languages)))
     report(f"{languages} x {sentences} x {hidden}: fastabx", slow, "meaning + form", ours, slow / ours)
 
 

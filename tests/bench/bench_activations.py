@@ -15,7 +15,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny
 
-from helpers import activations, batches
+from helpers.embeddings import activations, batching
 
 RUNS, SENTENCES = 5, 500
 POOLS = ("max", "mean", "positive")
@@ -35,8 +35,8 @@ def corpus(seed: int = 0) -> pd.DataFrame:
 
 def bare(lm, table: pd.DataFrame) -> None:
     """The tokenizer, and the model without its head on the batches that `embed` and `responses` use."""
-    text = batches.tokenised(lm.tokenizer, table["text"], tiny.POSITIONS)
-    for batch in batches.by_length(text.ids, lm.tokenizer.pad_token_id, lm.device):
+    text = batching.tokenised(lm.tokenizer, table["text"], tiny.POSITIONS)
+    for batch in batching.by_length(text.ids, lm.tokenizer.pad_token_id, lm.device):
         with torch.no_grad():
             lm.model.base_model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from helpers import experts
+from helpers.steering import experts
 
 SENTENCES, LANGUAGES, SLOW_UNITS, ROUNDS = 5982, 6, 8, 5
 

@@ -17,12 +17,13 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from helpers import DATA, ROOT, pretrain
+from helpers import DATA, ROOT
+from helpers.world import mini
 
 
 def main(runs: int = 24) -> int:
     """Print both sides; 1 where a table differs."""
-    pretrain.ensure("mini")
+    mini.ensure("mini")
     with tempfile.TemporaryDirectory() as folder:
         took = {workers: swept(Path(folder) / str(workers), workers, runs) for workers in (1, 2)}
         print(f"speed-up of two workers {took[1] / took[2]:.2f}")

@@ -15,7 +15,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from helpers import text, transfer
+from helpers.corpora import text
+from helpers.transfer import training
 
 
 def naive(train, test, latin):
@@ -31,7 +32,7 @@ def naive(train, test, latin):
 
 
 def shared(train, test, latin):
-    return transfer.measure("topics", "ngrams_latin" if latin else "ngrams", train, test).correct["accuracy"].mean(2)
+    return training.measure("topics", "ngrams_latin" if latin else "ngrams", train, test).correct["accuracy"].mean(2)
 
 
 def timed(function, *arguments):
@@ -45,7 +46,7 @@ def main():
     parser.add_argument("--languages", type=int, default=0, help="take only this many languages; 0: all that are there")
     parser.add_argument("--repeats", type=int, default=1)
     asked = parser.parse_args()
-    train, test = transfer.tables("topics", "sib200")
+    train, test = training.tables("topics", "sib200")
     names = list(train.language.unique())
     chosen = names[:: max(1, len(names) // asked.languages)][: asked.languages] if asked.languages else names
     train, test = (t[t.language.isin(chosen)].reset_index(drop=True) for t in (train, test))

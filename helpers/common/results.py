@@ -1,0 +1,163 @@
+"""Where runs live: one folder of tables and figures per corpus, model, revision and run.
+
+One idea: notebooks talk to each other through these folders, never through a kernel. What a later notebook reads is the
+newest finished result that matches, and a headless run notes what it read, so that it runs again when that has changed.
+"""
+
+import difflib
+import json
+import os
+import re
+import shutil
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from helpers import DATA, HOUSE, ROOT
+from helpers.common import store
+
+MARKER = "run.json"  # written last: a run folder that holds it is complete
+WRITERS = {
+    "experts.parquet": "01_expert_discovery",
+    "steering.parquet": "02_steering_embeddings",
+    "chosen.parquet": "02_steering_embeddings",
+    "edits.safetensors": "02_steering_embeddings",
+    "abx.parquet": "03_abx_checkpoints",
+    "probes.parquet": "03_abx_checkpoints",
+    "scores.parquet": "04_transfer_heatmaps",
+    "similarity.parquet": "04_transfer_heatmaps",
+    "ranking.parquet": "04_transfer_heatmaps",
+    "pairs.parquet": "05_synthesis",
+}
+READERS = {f"{file.partition('.')[0]}_run": notebook for file, notebook in WRITERS.items()}  # whose run
+_MARGIN = 0.1  # inches around a figure
+_UNDATED = {".png": {"Software": None}, ".svg": {"Creator": None, "Date": None}}
+
+
+def folder(run: str, corpus: str, model: str, revision: str = "") -> Path:
+    """Folder of a run's results: data/results/<corpus>/<model>@<revision>/<run>, each part safe as a file name."""
+    return DATA / "results" / part(corpus) / f"{part(model)}@{part(revision)}" / part(run)
+
+
+def part(name: str) -> str:
+    """One path part for a name: `org/model` as org--model, `kind:name` as kind-name, a folder as name and hash."""
+    kind, colon, rest = name.partition(":") if re.match(r"[a-z0-9]+:", name) else ("", "", name)
+    if rest.count("/") == 1 and not _is_path(rest):
+        rest = rest.replace("/", "--")
+    plain = f"{kind}-{rest}" if colon else rest
+    if re.fullmatch(r"[\w@+=-][\w.@+=-]{0,79}", plain, flags=re.ASCII):
+        return plain
+    where = str((ROOT / Path(rest).expanduser()).resolve()) if _is_path(rest) else rest
+    tail = re.sub(r"[^\w+=-]+", "-", Path(rest).name, flags=re.ASCII).strip("-")[:40]
+    return "-".join(filter(None, [kind, tail, store.key([kind, where])[:8]])) if name else "default"
+
+
+def current_run(notebook: str) -> str:
+    """Id of the run that this kernel belongs to; `<number>-interactive` in a notebook that a person runs."""
+    return os.environ.get("ISOGLOSS_RUN") or f"{notebook.split('_')[0]}-interactive"
+
+
+def figure_folders(folder: Path | None = None) -> list[Path]:
+    """Folders a figure is saved in: `figures` in the run's folder, and for the default run the one the README shows."""
+    own = folder or os.environ.get("ISOGLOSS_FOLDER") or DATA / "results" / "interactive"
+    shown = os.environ.get("ISOGLOSS_FIGURES")
+    return [Path(own) / "figures"] + ([Path(shown)] if shown else [])
+
+
+def write_figure(figure: object, name: str, folder: Path | None = None) -> list[Path]:
+    """The files written: `<name>.png` in each of `figure_folders(folder)`, and in the run's own `<name>.svg` as well.
+
+    They bear no date, so that equal figures are equal files.
+    """
+    from matplotlib import rc_context  # here, because most of what imports this module draws nothing
+
+    own, *shown = figure_folders(folder)
+    figure.draw_without_rendering()
+    around = figure.get_tightbbox().padded(_MARGIN)  # found once, where bbox_inches="tight" would find it for each file
+    paths = [own / f"{name}{suffix}" for suffix in _UNDATED]
+    for path in paths:
+        options = {"format": path.suffix[1:], "metadata": _UNDATED[path.suffix], "dpi": 150, "bbox_inches": around}
+        with store.whole(path) as temporary, rc_context({"svg.hashsalt": name}):
+            figure.savefig(temporary, **options)
+    for place in shown:
+        with store.whole(place / f"{name}.png") as temporary:
+            shutil.copyfile(paths[0], temporary)
+        paths.append(place / f"{name}.png")
+    return paths
+
+
+def read_summary(name: str) -> tuple[pd.DataFrame, dict]:
+    """A committed summary such as `full-steering`, and its provenance. LookupError where there is none of this name."""
+    for folder in (ROOT / "notebooks" / "sweeps", HOUSE / "notebooks" / "sweeps"):
+        if (path := folder / f"{name}.csv").is_file():
+            return pd.read_csv(path), json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    raise LookupError(f"no summary {name}.csv in {folder}; python -m helpers summary --help says how one is made")
+
+
+def inline(text: str) -> str:
+    """The text for a line of Markdown that shows it as it is: nothing in it is markup, neither HTML's nor its own."""
+    return re.sub(r"([\\`*_{}\[\]()#+.!|~$:-])", r"\\\1", escape(" ".join(text.split()), quote=False))
+
+
+def stamp(content: pd.DataFrame, *, run: str, model: str, revision: str, corpus: str, seed: int) -> pd.DataFrame:
+    """A table with run, model, revision, corpus, seed as first columns; one that it already has keeps its values."""
+    known = {"run": run, "model": model, "revision": revision, "corpus": corpus, "seed": seed}
+    stamped = content.assign(**{name: value for name, value in known.items() if name not in content})
+    return stamped[[*known, *(name for name in content if name not in known)]]
+
+
+def latest(
+    filename: str, corpus: str, model: str, revision: str = "", run: str = "", *, headless: bool | None = None
+) -> Path:
+    """Path of the newest such result, or of the given run's. LookupError names the notebook that has to run first.
+
+    For a headless run (the default inside one) only completed headless runs count; for a person, also what a person's
+    notebook wrote.
+    """
+    headless = bool(os.environ.get("ISOGLOSS_RUN")) if headless is None else headless
+    base = folder("any", corpus, model, revision).parent
+    found = {
+        path.parent.name: path for path in base.glob(f"*/{filename}") if _counts(path.parent, headless and not run)
+    }
+    if run and part(run) not in found:
+        near = difflib.get_close_matches(run, found, cutoff=0.0) or ["none"]
+        raise LookupError(f"run {run!r} has no {filename} in {base}; runs that have: {', '.join(near)}")
+    if not found:
+        raise LookupError(_missing(filename, corpus, model, revision))
+    path = found[part(run)] if run else max(found.values(), key=lambda path: (times(path)[0], path.parent.name))
+    _record({"filename": filename, "corpus": corpus, "model": model, "revision": revision, "run": run}, path)
+    return path
+
+
+def times(path: Path) -> tuple[float, float]:
+    """When the result's run was last asked for, and when it was made, in seconds since 1970."""
+    try:
+        marker = json.loads((path.parent / MARKER).read_text(encoding="utf-8"))
+        return marker["asked"], marker["completed"]
+    except (OSError, ValueError, KeyError):
+        return path.stat().st_mtime, path.stat().st_mtime
+
+
+def _record(query: dict, path: Path) -> None:
+    """Note an input of the current headless run, so that the runner sees when that input has changed."""
+    if os.environ.get("ISOGLOSS_INPUTS"):
+        with open(os.environ["ISOGLOSS_INPUTS"], "a", encoding="utf-8") as file:
+            file.write(json.dumps({"query": query, "path": str(path), "completed": times(path)[1]}) + "\n")
+
+
+def _counts(place: Path, headless: bool) -> bool:
+    return (place / MARKER).exists() or (place.name.endswith("-interactive") and not headless)
+
+
+def _missing(filename: str, corpus: str, model: str, revision: str) -> str:
+    writer = WRITERS.get(filename, "the notebook that writes it")
+    others = sorted({f"{p.parents[2].name}/{p.parents[1].name}" for p in DATA.glob(f"results/*/*/*/{filename}")})
+    elsewhere = f" (there is one for {', '.join(others[:3])})" if others else ""
+    options = f"-p corpus={corpus} -p model={model}" + (f" -p revision={revision}" if revision else "")
+    wanted = f"{part(corpus)}/{part(model)}@{part(revision)}"
+    return f"no finished {filename} for {wanted}{elsewhere}; run first: python -m helpers run {writer} {options}"
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name or os.path.isdir(ROOT / name)

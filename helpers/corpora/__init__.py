@@ -1,0 +1,14 @@
+"""Sentences and treebanks of any corpus as long tables.
+
+`load` reads sentences, `treebank` trees, `groups` what belongs together. A new corpus is one reader in `loading`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "loading": ["CORPORA", "SPLITS", "annotated", "fetch", "grouping", "groups", "load", "parallel", "treebank"],
+        "text": ["token_counts", "warn_unknown"],
+    },
+)

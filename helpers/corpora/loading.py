@@ -1,0 +1,310 @@
+"""Sentences and treebanks of any corpus as long tables, their splits, and `fetch` for the files.
+
+One idea: a sentence id stands for one meaning, and a meaning belongs to one split. Corpora that come undivided are
+divided by a hash of that id, so a meaning falls on the same side in every language, on every machine. A file is
+looked up in the folder that ISOGLOSS_DATA names, then in `data/sources`, where `fetch` puts it.
+"""
+
+import contextlib
+import difflib
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NoReturn
+
+import pandas as pd
+
+from helpers import DATA
+from helpers.corpora import readers, registry, typology
+from helpers.world import worlds
+
+CORPORA = ("world", "sib200", "pud", "tatoeba", "flores", "ud", "csv")
+OWN = ("flores", "ud", "csv")  # followed by a path
+PARALLEL = ("world", "sib200", "pud", "flores")
+SPLITS = ("fit", "dev", "test")
+SHARES = {"fit": (0.0, 0.7), "dev": (0.7, 0.8), "test": (0.8, 1.0)}
+_HALVES = {"fit": (0.0, 0.75), "dev": (0.75, 1.0)}  # of a FLORES dev file, whose devtest is our test
+_SALT = 291  # the first that divides the 1000 ids of PUD into exactly 700, 100 and 200
+_FILES = {"fit": "train", "dev": "dev", "test": "test"}
+_Rows = Iterator[tuple[str, str, str, str | None]]  # language, sentence, text, topic
+
+
+def load(name: str, languages: Sequence[str] | None = None, split: str = "test") -> pd.DataFrame:
+    """table[language, sentence, text, topic] of one split; topic is None where the corpus has none.
+
+    Names: world, world:NAME, sib200, pud, tatoeba, flores:DIR, ud:DIR, csv:PATH. Splits: fit, dev, test. No languages:
+    all that are there. Languages come in the order asked for; in a parallel corpus their sentences come in one order,
+    and a language that lacks some is an error. Where nothing is parallel ids are scoped, as equal ids mean equal
+    meaning: by treebank ("cy_ccg:17") or by pair and line ("deu-eng:17"). LookupError: an unknown or absent corpus,
+    language or split, with the nearest name or the command that fetches. ValueError: a damaged file, with its line.
+    """
+    kind, where = _parse(name, split)
+    languages = [languages] if isinstance(languages, str) else list(dict.fromkeys(languages or []))
+    if kind == "world":
+        return _world(where).sentences(_pick(languages, _world(where).members, name), split)
+    rows = list(_READERS[kind](where, languages, split))
+    table = pd.DataFrame(rows, columns=["language", "sentence", "text", "topic"])
+    if absent := [language for language in languages if language not in set(table["language"])] or table.empty:
+        who = f" of {', '.join(absent)}" if languages else ""
+        raise LookupError(f"{name} has no sentence{who} in split {split!r}")
+    if (odd := ~table["language"].str.fullmatch(r"[\w.+-]+")).any():
+        who = table["language"][odd].iloc[0]
+        raise ValueError(f"{name}: language {who!r}; take letters, digits and _.+- such as deu_Latn")
+    if (twice := table.duplicated(["language", "sentence"])).any():
+        raise ValueError(f"{name}: {_row(table, twice)} is there twice; every sentence of a language needs its own id")
+    if (empty := table["text"].str.strip() == "").any():
+        raise ValueError(f"{name}: {_row(table, empty)} has an empty text; leave the sentence out in every language")
+    if languages:
+        table = table.sort_values("language", key=lambda x: x.map(languages.index), kind="stable", ignore_index=True)
+    return _aligned(table, name) if kind in PARALLEL else table
+
+
+def treebank(name: str, language: str, split: str = "test") -> pd.DataFrame:
+    """table[language, sentence, token, form, upos, head, deprel]; tokens count from 1, head 0 is the root.
+
+    Names: world, world:NAME, pud, ud:DIR. Multiword ranges (1-2) and empty nodes (1.1) are left out.
+    """
+    kind, where = _parse(name, split)
+    if kind not in ("world", "pud", "ud"):
+        raise LookupError(f"{name} has no trees; treebanks are in world, pud and ud:DIR")
+    if kind == "world":
+        return _world(where).treebank(_pick([language], _world(where).members, name)[0], split)
+    files = _treebanks(kind, where, split)
+    path, scope = files[_pick([language], files, name)[0]]
+    words = [(language, scope + sentence, *word) for sentence, _, tree in readers.conllu(path) for word in tree]
+    table = pd.DataFrame(words, columns=["language", "sentence", *readers.Word._fields])
+    return table[_within(table["sentence"], split)].reset_index(drop=True) if kind == "pud" else table
+
+
+def parallel(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose sentence every language has, in one sentence order; ValueError where no sentence is shared."""
+    languages = table["language"].nunique()
+    counts = table.groupby("sentence")["language"].nunique()
+    shared = table[table["sentence"].map(counts) == languages]
+    if shared.empty:
+        raise ValueError(f"none of {len(counts)} sentences is in all {languages} languages; choose fewer languages")
+    return _aligned(shared, "table")
+
+
+def grouping(name: str) -> str:
+    """What the `groups` of a corpus are: `family` in the world, `script` elsewhere."""
+    return "family" if name.partition(":")[0] == "world" else "script"
+
+
+def groups(name: str, languages: Sequence[str]) -> dict[str, str]:
+    """Language -> what it is drawn and left out together with: its family in the world, its script elsewhere."""
+    if grouping(name) == "family":
+        known = _world(name.partition(":")[2]).languages.set_index("language").family
+        return {language: known[language] for language in languages}
+    return {language: language.rpartition("_")[2] for language in languages}
+
+
+def annotated(name: str, table: pd.DataFrame, split: str = "test") -> pd.DataFrame:
+    """The table with the columns family, script and gloss: what helps a reader to place a sentence and to read it.
+
+    A gloss is the meaning in English words: the world's own, else the English text of the sentence, else empty. The
+    family of a real language is Glottolog's, by `typology`; it is empty where that package or the language is unknown.
+    """
+    languages = list(table["language"].unique())
+    if name.partition(":")[0] == "world":
+        grown = _world(name.partition(":")[2])
+        places = grown.languages.set_index("language")
+        glosses = {sentence: meaning.gloss for sentence, meaning in grown.meanings(split).items()}
+    else:
+        places = pd.DataFrame({"family": "", "script": groups(name, languages)}, index=languages)
+        with contextlib.suppress(LookupError):
+            places["family"] = typology.languages(languages).set_index("language")["family"]
+        glosses = table[table["language"] == "eng_Latn"].set_index("sentence")["text"].to_dict()
+    columns = {kind: table["language"].map(places[kind]) for kind in ("family", "script")}
+    return table.assign(**columns, gloss=table["sentence"].map(glosses).fillna(""))
+
+
+def fetch(
+    name: str,
+    languages: Sequence[str] | None = None,
+    *,
+    base_url: str = "https://raw.githubusercontent.com",
+    folder: Path | str | None = None,
+    progress: bool = True,
+) -> list[Path]:
+    """Paths of a corpus' files, downloaded at pinned commits and checked against `data/registry`.
+
+    Files that are there with the right checksum are kept, so an interrupted fetch goes on where it stopped. A file
+    that is cut or changed never gets its name: ValueError with the expected and the actual checksum.
+    """
+    if name not in registry.CORPORA:
+        known = ", ".join(registry.CORPORA)
+        raise LookupError(f"{name!r} cannot be fetched, only {known}; others are read where they lie")
+    files = registry.files(name)
+    asked = [languages] if isinstance(languages, str) else list(languages or [])
+    asked = [language for language in asked if (name, language) != ("tatoeba", "eng_Latn")]  # comes with every pair
+    chosen = set(_pick(asked, {file.language for file in files}, name))
+    wanted = [file for file in files if file.language in chosen]
+    return registry.download(wanted, base_url, Path(folder or DATA / "sources"), progress)
+
+
+def _parse(name: str, split: str) -> tuple[str, str]:
+    """The corpus, and its folder, path or world; both corpus and split must be known."""
+    kind, _, where = name.partition(":")
+    where = os.path.expanduser(where) if kind in OWN else where
+    if kind not in CORPORA and os.path.isfile(name):
+        raise LookupError(f"{name!r} is a file; write csv:{name}")
+    if kind not in CORPORA:
+        _unknown("corpus", name, CORPORA)
+    if kind in registry.CORPORA and where:
+        raise LookupError(f"{name!r} takes no folder; write {kind!r} and set ISOGLOSS_DATA to the folder above it")
+    if kind in OWN and not (os.path.isfile if kind == "csv" else os.path.isdir)(where):
+        raise LookupError(f"{name!r} names no {'file' if kind == 'csv' else 'folder'} that exists; write {kind}:PATH")
+    if split not in SPLITS and (kind, split) != ("csv", "pretrain"):
+        _unknown("split", split, SPLITS)
+    return kind, where
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> NoReturn:
+    """LookupError with the nearest names, or the first few where none is near."""
+    known = list(known)
+    near = known if len(known) < 9 else difflib.get_close_matches(name, known, 5, cutoff=0.5) or known[:5]
+    raise LookupError(f"unknown {what} {name!r}; {'there are' if near is known else 'near it'}: {', '.join(near)}")
+
+
+def _pick(languages: list[str], there: Iterable[str], name: str) -> list[str]:
+    """The languages asked for, or all that are there; what can be fetched is named with the command."""
+    there = list(there)
+    known = sorted({file.language for file in registry.files(name)}) if name in registry.CORPORA else []
+    absent = [language for language in languages if language not in there]
+    if unknown := [language for language in absent if language not in known]:
+        _unknown(f"language of {name}", unknown[0], sorted({*there, *known}))
+    if absent or not there:
+        what = f"{name} has no file for {', '.join(absent) or ('any language' if known else 'this split')}"
+        if not known:
+            raise LookupError(what)
+        flags = f" --languages {','.join(absent)}" if absent else ""
+        folders = " or ".join(map(str, _folders()))
+        raise LookupError(f"{what} in {folders}; run `python -m helpers fetch {name}{flags}`")
+    return languages or there
+
+
+def _folders() -> list[Path]:
+    return [Path(folder) for folder in (os.environ.get("ISOGLOSS_DATA"), DATA / "sources") if folder]
+
+
+def _found(pattern: str) -> list[Path]:
+    """Files of all folders, the first folder's last, so that they win when put into a dict."""
+    return [path for folder in reversed(_folders()) for path in sorted(folder.glob(pattern))]
+
+
+def _within(keys: Iterable[str], split: str, shares: dict[str, tuple[float, float]] = SHARES) -> list[bool]:
+    """Which keys fall into a split: each has a fixed place in [0, 1) by the first 48 bits of its sha256."""
+    low, high = shares[split]
+    places = (int.from_bytes(hashlib.sha256(f"{_SALT}:{key}".encode()).digest()[:6], "big") / 2**48 for key in keys)
+    return [low <= place < high for place in places]
+
+
+def _aligned(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The rows with the sentences of every language in the order of the first; an error where some are lacking."""
+    full = table["sentence"].nunique()
+    counts = table.groupby("language", sort=False)["sentence"].nunique()
+    if counts.min() < full:
+        lack = f"{counts.idxmin()} has {counts.min()} of {full} sentences"
+        raise ValueError(f"{name}: {lack}; get its file again or leave it out")
+    return table.sort_values(["language", "sentence"], key=_appearance, ignore_index=True)
+
+
+def _appearance(column: pd.Series) -> pd.Series:
+    """Each value's place in the order of first appearance."""
+    return pd.Series(pd.factorize(column)[0], column.index)
+
+
+def _row(table: pd.DataFrame, mask: pd.Series) -> str:
+    row = table[mask].iloc[0]
+    return f"sentence {row['sentence']!r} of {row['language']}"
+
+
+@lru_cache(4)
+def _world(name: str) -> worlds.World:
+    return worlds.build(name or "default")
+
+
+def _sib200(_: str, languages: list[str], split: str) -> _Rows:
+    """One folder per language; the data set comes divided."""
+    files = {path.parent.name: path for path in _found(f"sib200/*/{_FILES[split]}.tsv")}
+    for language in _pick(languages, files, "sib200"):
+        yield from ((language, row[0], row[2], row[1]) for row in readers.tsv(files[language], columns=3))
+
+
+def _flores(where: str, languages: list[str], split: str) -> _Rows:
+    """One sentence per line, `dev/<language>.dev`, or JSON lines with a text, `dev/<language>.jsonl`."""
+    part = "devtest" if split == "test" else "dev"
+    files = {path.stem: path for suffix in (part, "jsonl") for path in sorted(Path(where, part).glob(f"*.{suffix}"))}
+    for language in _pick(languages, files, f"flores:{where}"):
+        texts = {f"{part}:{number}": text for number, text in enumerate(readers.texts(files[language]), 1)}
+        kept = _within(texts, split, _HALVES) if part == "dev" else [True] * len(texts)
+        yield from ((language, id, text, None) for (id, text), keep in zip(texts.items(), kept) if keep)
+
+
+def _tatoeba(_: str, languages: list[str], split: str) -> _Rows:
+    """Both sides of every pair; a pair's split follows its English text, which other pairs share."""
+    paths = [path for path in _found("tatoeba/tatoeba.*-eng.*") if path.suffix != ".eng"]
+    files = {registry.flores_id(path.suffix[1:]): path for path in paths}
+    for language in _pick([x for x in languages if x != "eng_Latn"], files, "tatoeba"):
+        path, pair = files[language], files[language].name.split(".")[1]
+        if not (english := path.with_suffix(".eng")).exists():
+            raise LookupError(f"{english} is not there; run `python -m helpers fetch tatoeba --languages {language}`")
+        own, other = readers.lines(path), readers.lines(english)
+        if len(own) != len(other):
+            raise ValueError(f"{path} has {len(own)} lines but {english.name} has {len(other)}; get both again")
+        kept = [number for number, keep in enumerate(_within(other, split)) if keep]
+        for side, texts in ((language, own), ("eng_Latn", other)):
+            if not languages or side in languages:
+                yield from ((side, f"{pair}:{number + 1}", texts[number], None) for number in kept)
+
+
+def _csv(where: str, languages: list[str], split: str) -> _Rows:
+    """Columns language, sentence, text; topic and split where given, else the split follows the sentence id."""
+    table = pd.DataFrame(
+        readers.records(Path(where), {"language", "sentence", "text"}, {"split": ("pretrain", *SPLITS)})
+    )
+    split_of = table.groupby("sentence")["split"].nunique() if "split" in table else pd.Series(dtype=int)
+    if (split_of > 1).any():
+        raise ValueError(f"{where}: sentence {split_of.idxmax()!r} is in {split_of.max()} splits; a meaning has one")
+    inside = table["split"] == split if "split" in table else _within(table["sentence"], split)
+    chosen = _pick(languages, table["language"].unique(), f"csv:{where}")
+    rows = table[inside].groupby("language", sort=False)
+    for language in (language for language in chosen if language in rows.groups):
+        part = rows.get_group(language)
+        yield from zip(part["language"], part["sentence"], part["text"], part.get("topic", [None] * len(part)))
+
+
+def _trees(kind: str, where: str, languages: list[str], split: str) -> _Rows:
+    """The texts of treebanks: PUD divided by sentence id, other UD folders by file."""
+    files = _treebanks(kind, where, split)
+    for language in _pick(languages, files, f"{kind}:{where}".rstrip(":")):
+        path, scope = files[language]
+        sentences = list(readers.conllu(path))
+        kept = _within([x[0] for x in sentences], split) if kind == "pud" else [True] * len(sentences)
+        yield from ((language, scope + x[0], x[1], None) for x, keep in zip(sentences, kept) if keep)
+
+
+def _treebanks(kind: str, where: str, split: str) -> dict[str, tuple[Path, str]]:
+    """Language -> its file and the scope of its ids; UD codes without a FLORES id stay as they are."""
+    own = Path(where).rglob(f"*-ud-{_FILES[split]}.conllu")
+    files = {}
+    for path in _found("pud/*_pud-ud-test.conllu") if kind == "pud" else sorted(own):
+        bank = path.name.split("-ud-")[0]
+        language = registry.treebank_id(bank)
+        if kind == "ud" and language in files:
+            raise ValueError(f"two treebanks for {language}: {files[language][0].name}, {path.name}; name one's folder")
+        files[language] = path, "" if kind == "pud" else f"{bank}:"
+    return files
+
+
+_READERS = {
+    "sib200": _sib200,
+    "pud": partial(_trees, "pud"),
+    "ud": partial(_trees, "ud"),
+    "tatoeba": _tatoeba,
+    "flores": _flores,
+    "csv": _csv,
+}

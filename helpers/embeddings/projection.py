@@ -1,0 +1,170 @@
+"""Flat maps of embeddings over a grid of strengths, and how far to trust them.
+
+One idea: a single map for all strengths. The untouched states and the steered ones are laid out together, each row tied
+to itself at the next strength, so that its way is movement and not another layout; between the strengths of the grid it
+goes in a straight line. A map shows neighbourhoods: its distances and its axes have no unit.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+from sklearn.decomposition import PCA
+from sklearn.manifold import trustworthiness as trust
+
+from helpers.common.lookup import known
+
+METHODS = ("umap", "pca")
+_TIE = 0.3  # of a row to itself at the next strength: enough to keep its place, too little to tear it from the others
+
+
+def maps(
+    states: Mapping[float, np.ndarray],
+    table: pd.DataFrame,
+    *,
+    method: str = "umap",
+    neighbours: int = 15,
+    spread: float = 0.1,
+    epochs: int = 200,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """table[strength, (the columns of `table`), x, y]: one map of the states of all strengths, strengths ascending.
+
+    `states` gives [sentence, hidden] for each strength, a row for each row of `table`. "pca" keeps the two directions
+    of most variance. "umap" starts from it and keeps each point near its `neighbours` nearest by cosine; `spread` is
+    how closely points may be packed (`min_dist`). The same seed gives the same map on one machine, not on every one.
+    ValueError: shapes that differ, too few rows, values that are not finite, or, for "umap", a zero vector.
+    """
+    known(method, METHODS, "method of projection")
+    strengths, stack = _stacked(states, len(table))
+    flat = _pca(stack, seed)
+    if method == "umap":
+        options = dict(neighbours=neighbours, spread=spread, epochs=epochs, seed=seed)
+        flat = _umap(stack.reshape(len(strengths), len(table), -1), flat, **options)
+    rows = pd.concat([table.reset_index(drop=True).assign(strength=strength) for strength in strengths])
+    rows = rows.reset_index(drop=True).assign(x=flat[:, 0], y=flat[:, 1])
+    return rows[["strength", *table.columns, "x", "y"]]
+
+
+def trustworthiness(
+    states: Mapping[float, np.ndarray], points: pd.DataFrame, *, neighbours: int = 15, metric: str = "cosine"
+) -> pd.DataFrame:
+    """table[strength, trustworthiness] of the map `points` that `maps` made of `states`, each strength by itself.
+
+    1 when every neighbour on the map was one among the states; the farther away the false ones were, the less. About
+    0.5 for points laid out by chance. Fewer neighbours are asked of few points.
+    Definition: Venna and Kaski 2001, as in scikit-learn.
+    """
+    strengths, _ = _stacked(states, (points["strength"] == min(states)).sum())
+    rows = []
+    for strength in strengths:
+        flat = points.loc[points["strength"] == strength, ["x", "y"]].to_numpy()
+        value = trust(
+            np.asarray(states[strength]), flat, n_neighbors=min(neighbours, (len(flat) - 1) // 2), metric=metric
+        )
+        rows.append({"strength": strength, "trustworthiness": value})
+    return pd.DataFrame(rows)
+
+
+def interpolated(table: pd.DataFrame, strength: float, *, values: tuple[str, ...] = ("x", "y")) -> pd.DataFrame:
+    """The rows of one strength, `values` taken on the line between the two strengths of the table around it.
+
+    `table` has the same rows in the same order for every strength. ValueError: a strength outside the table's, or rows
+    that differ.
+    """
+    grid = np.unique(table["strength"])
+    if not grid[0] <= strength <= grid[-1]:
+        raise ValueError(f"strength {strength} but the table goes from {grid[0]:g} to {grid[-1]:g}; stay inside")
+    place = np.searchsorted(grid, strength)
+    low, high = grid[max(place - 1, 0)], grid[place]
+    below, above = (table[table["strength"] == end].reset_index(drop=True) for end in (low, high))
+    keys = [column for column in table if column not in ("strength", *values)]
+    if not below[keys].equals(above[keys]):
+        raise ValueError(f"the {len(below)} rows at {low:g} are not the {len(above)} at {high:g}; sort by {keys}")
+    share = (strength - low) / (high - low) if high > low else 1.0
+    moved = {value: (1 - share) * below[value] + share * above[value] for value in values}
+    return below.assign(strength=float(strength), **moved)
+
+
+def _stacked(states: Mapping[float, np.ndarray], rows: int) -> tuple[list[float], np.ndarray]:
+    """The strengths in order, and their states one below the other, float32 [strength x sentence, hidden]."""
+    arrays = {float(strength): np.asarray(states[strength], np.float32) for strength in sorted(states)}
+    shapes = {strength: array.shape for strength, array in arrays.items()}
+    if not arrays or len(set(shapes.values())) > 1 or {shape[0] for shape in shapes.values()} != {rows}:
+        raise ValueError(f"{rows} rows of the table but states {shapes}; embed the same rows at every strength")
+    stack = np.concatenate(list(arrays.values()))
+    if not np.isfinite(stack).all():
+        bad = [strength for strength, array in arrays.items() if not np.isfinite(array).all()]
+        raise ValueError(f"NaN or infinite states at {len(bad)} of {len(arrays)} strengths: {bad}; lower the strength")
+    return list(arrays), stack
+
+
+def _pca(stack: np.ndarray, seed: int) -> np.ndarray:
+    """[row, 2]; a dimension that the states do not have is zero."""
+    kept = min(2, *stack.shape)
+    with np.errstate(invalid="ignore"):  # shares of no variance, where all states are equal
+        flat = PCA(kept, svd_solver="randomized", random_state=seed).fit_transform(stack)
+    return np.pad(flat, ((0, 0), (0, 2 - kept)))
+
+
+def _umap(states: np.ndarray, flat: np.ndarray, *, neighbours: int, spread: float, epochs: int, seed: int):
+    """[row, 2] of states [strength, row, hidden], begun from the flat map scaled to the size that UMAP begins with."""
+    length = np.linalg.norm(states, axis=2, keepdims=True)
+    if not length.all() or states.shape[1] <= neighbours:
+        fact = f"{(length == 0).sum()} zero vectors and {states.shape[1]} rows for {neighbours} neighbours"
+        raise ValueError(f"{fact}; drop the zeros, which have no cosine, and ask for fewer neighbours than rows")
+    from umap import umap_  # compiles for some seconds, so only when a map is asked for
+
+    noise = np.random.default_rng(seed).normal(scale=1e-4, size=flat.shape)  # equal rows must part
+    begin = (10 * flat / max(np.abs(flat).max(), 1e-12) + noise).astype(np.float32)
+    threads, chance = torch.get_num_threads(), np.random.RandomState(seed)
+    shape = dict(zip(("a", "b"), umap_.find_ab_params(1.0, spread)))
+    steps = dict(n_components=2, initial_alpha=1.0, gamma=1.0, negative_sample_rate=5, n_epochs=epochs, init=begin)
+    plain = dict(metric="cosine", metric_kwds={}, densmap=False, densmap_kwds={}, output_dens=False)
+    try:
+        graph = _graph(states / length, neighbours, seed)
+        return umap_.simplicial_set_embedding(
+            states.reshape(len(flat), -1), graph, random_state=chance, parallel=False, **shape, **steps, **plain
+        )[0]
+    finally:
+        torch.set_num_threads(threads)  # numba has set those of torch as well, to all cores
+
+
+def _graph(states: np.ndarray, neighbours: int, seed: int) -> sparse.coo_matrix:
+    """UMAP's graph over all strengths, of unit vectors [strength, row, hidden]: other rows, and ties to the own next.
+
+    In a plain stack a row's neighbours would be little but the copies of three or four others, one per strength, and
+    the map falls to pieces. So each other row counts once, at the strength where it is nearest; a row is tied to itself
+    at the next strength by UMAP's own rule for that distance, times `_TIE`, and wanders where it really moved.
+    """
+    from umap.umap_ import fuzzy_simplicial_set
+
+    grid, rows = states.shape[:2]
+    flat = states.reshape(grid * rows, -1)
+    found, distances = (np.concatenate(part) for part in zip(*(_others(states, i, neighbours) for i in range(grid))))
+    near = dict(knn_indices=found, knn_dists=distances)
+    graph, widths, nearest = fuzzy_simplicial_set(flat, neighbours, np.random.RandomState(seed), "cosine", **near)[:3]
+    here, next_ = np.arange((grid - 1) * rows), np.arange(rows, grid * rows)
+    beyond = 1 - np.einsum("rh,rh->r", flat[here], flat[next_]) - nearest[here]
+    weights = _TIE * np.exp(-np.maximum(beyond, 0) / np.maximum(widths[here], 1e-9))
+    tie = sparse.coo_matrix((weights, (here, next_)), shape=graph.shape)
+    return graph.maximum(tie + tie.T).tocoo()
+
+
+def _others(states: np.ndarray, place: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places in the stack and cosine distances [row, neighbour] of a strength's rows: the row, then the nearest others.
+
+    Exact, and at this size quicker than UMAP's own approximate search, which first compiles for a minute.
+    """
+    grid, rows = states.shape[:2]
+    apart, where = np.full((rows, rows), np.inf, np.float32), np.zeros((rows, rows), np.int64)
+    for other in sorted(range(grid), key=lambda other: abs(other - place)):  # of equals, the own
+        distance = (1 - states[place] @ states[other].T).clip(0)
+        where[distance < apart] = other
+        apart = np.minimum(apart, distance)
+    apart[np.diag_indices(rows)], where[np.diag_indices(rows)] = -1, place  # so that each row stands before its others
+    nearest = np.argpartition(apart, count - 1, axis=1)[:, :count]
+    order = np.take_along_axis(nearest, np.take_along_axis(apart, nearest, 1).argsort(1, kind="stable"), 1)
+    return np.take_along_axis(where, order, 1) * rows + order, np.take_along_axis(apart, order, 1).clip(0)

@@ -1,0 +1,191 @@
+"""Pickled `.pt` checkpoints become safetensors folders that `from_pretrained` loads.
+
+Some training series are published only as `.pt`. Such a file is read here with `weights_only=True`, in a process of its
+own, and never in any other way: a pickle that asks for more than tensors is refused by name.
+"""
+
+import argparse
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from helpers import HOUSE
+
+TOKENIZER_FILES = ("*token*.json", "vocab.*", "merges.txt", "*.model")
+FAIRSEQ = re.compile(r"^(?:decoder|encoder)\.(sentence_encoder\.|lm_head\.)")
+FAIRSEQ_TO_HF = (  # in this order, on what follows decoder. or encoder.
+    (r"^sentence_encoder\.embed_tokens\.", "roberta.embeddings.word_embeddings."),
+    (r"^sentence_encoder\.embed_positions\.", "roberta.embeddings.position_embeddings."),
+    (r"^sentence_encoder\.(emb_layer_norm|layernorm_embedding)\.", "roberta.embeddings.LayerNorm."),
+    (r"^sentence_encoder\.layers\.", "roberta.encoder.layer."),
+    (r"\.self_attn\.q_proj\.", ".attention.self.query."),
+    (r"\.self_attn\.k_proj\.", ".attention.self.key."),
+    (r"\.self_attn\.v_proj\.", ".attention.self.value."),
+    (r"\.self_attn\.out_proj\.", ".attention.output.dense."),
+    (r"\.self_attn_layer_norm\.", ".attention.output.LayerNorm."),
+    (r"\.fc1\.", ".intermediate.dense."),
+    (r"\.fc2\.", ".output.dense."),
+    (r"\.final_layer_norm\.", ".output.LayerNorm."),
+    (r"^lm_head\.weight$", "lm_head.decoder.weight"),
+)
+
+
+def convert(path: str | Path, out: str | Path, *, config: str | Path | None = None, tokenizer=None) -> Path:
+    """The folder `out`, with the weights of the `.pt` file at `path` as model.safetensors.
+
+    Layouts: a state dict; {"model": state dict}, names of fairseq RoBERTa and XLM-R translated; Composer's {"state":
+    {"model": ...}}. `config` is a config.json or a folder with one, `tokenizer` a folder (that of `config` when not
+    given); both are copied, and the result must load without a missing weight. The folder appears whole or not at all.
+    Raises LookupError for a path that is not there or already taken, ValueError for a file that cannot be converted.
+    """
+    path, out = Path(path), Path(out)
+    for name in (path, config, tokenizer):
+        if name is not None and not Path(name).exists():
+            raise LookupError(f"{name} does not exist; pass the path of a downloaded file or folder")
+    if out.exists():
+        raise LookupError(f"{out} exists already; remove it or choose another folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    root = str(HOUSE)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+        folder = Path(scratch) / out.name  # renamed below: same disk, so at once
+        folder.mkdir()
+        _copy_settings(folder, config, tokenizer)
+        paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        done = subprocess.run(
+            [sys.executable, "-m", "helpers.models.convert", str(path), str(folder)],
+            env=os.environ | {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            reason = done.stdout.strip() or f"exit status {done.returncode}: {done.stderr.strip()[-500:]}"
+            raise ValueError(f"{path} was not converted: {reason}")
+        folder.rename(out)
+    return out
+
+
+def renamed(state: dict) -> dict:
+    """The state dict under Hugging Face names: fairseq's RoBERTa and XLM-R translated, others as they are."""
+    if not any(FAIRSEQ.match(name) for name in state):
+        return state
+    result = {}
+    for name, tensor in state.items():
+        if not FAIRSEQ.match(name) or name.endswith(".version"):
+            continue  # training-time counters and heads of other tasks
+        name = name.split(".", 1)[1]
+        for pattern, replacement in FAIRSEQ_TO_HF:
+            name = re.sub(pattern, replacement, name)
+        result |= _thirds(name, tensor) if ".in_proj_" in name else {name: tensor}
+    words = result.get("roberta.embeddings.word_embeddings.weight")
+    if words is not None:  # fairseq has no token types, Hugging Face has one
+        result["roberta.embeddings.token_type_embeddings.weight"] = words.new_zeros(1, words.shape[1])
+    if "lm_head.bias" in result:
+        result["lm_head.decoder.bias"] = result["lm_head.bias"]
+    return result
+
+
+def _thirds(name: str, tensor) -> dict:
+    """Queries, keys and values that early fairseq keeps in one matrix."""
+    prefix, kind = name.split(".self_attn.in_proj_")
+    parts = zip(("query", "key", "value"), tensor.chunk(3))
+    return {f"{prefix}.attention.self.{part}.{kind}": values for part, values in parts}
+
+
+def _copy_settings(folder: Path, config: str | Path | None, tokenizer: str | Path | None) -> None:
+    if config is not None:
+        config = Path(config)
+        config = config / "config.json" if config.is_dir() else config
+        if not config.exists():
+            raise LookupError(f"{config} does not exist; pass a config.json or a folder with one")
+        shutil.copy(config, folder / "config.json")
+    source = Path(tokenizer or config.parent) if tokenizer or config else None
+    for pattern in TOKENIZER_FILES if source else ():
+        for file in source.glob(pattern):
+            shutil.copy(file, folder)
+
+
+def _load(path: Path):
+    import torch
+
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # fairseq's arguments: plain attributes
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\w+(?:\.\w+)+)", str(error))
+        if found is None:
+            raise ValueError(f"it cannot be read ({str(error).splitlines()[0]}); download it again") from error
+        raise ValueError(
+            f"its pickle asks for {found[1]}, which may run code. Where you trust the file, save its tensors alone, "
+            'torch.save({"model": state_dict}, path), and convert that'
+        ) from error
+    except (RuntimeError, EOFError) as error:
+        raise ValueError(f"it cannot be read ({str(error).splitlines()[0]}); download it again") from error
+
+
+def _state(loaded) -> dict:
+    """The state dict inside a loaded checkpoint, under its own names."""
+    import torch
+
+    state, composer = loaded, False
+    if isinstance(loaded, dict) and isinstance(loaded.get("state"), dict):
+        state, composer = loaded["state"].get("model"), True
+    elif isinstance(loaded, dict) and isinstance(loaded.get("model"), dict):
+        state = loaded["model"]
+    tensors = state if isinstance(state, dict) else {}
+    tensors = {name: value for name, value in tensors.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        found = sorted(map(str, loaded)) if isinstance(loaded, dict) else type(loaded).__name__
+        raise ValueError(f'no state dict found, only {found}; save it as {{"model": state_dict}}')
+    if composer and all(name.startswith("model.") for name in tensors):
+        tensors = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _own(state: dict) -> dict:
+    """Tensors that share no memory: safetensors refuses views and ties."""
+    seen, result = set(), {}
+    for name, tensor in state.items():
+        storage = tensor.untyped_storage()
+        shared = storage.data_ptr() in seen or storage.nbytes() != tensor.nbytes
+        seen.add(storage.data_ptr())
+        result[name] = tensor.clone().contiguous() if shared else tensor.contiguous()
+    return result
+
+
+def _check(folder: Path) -> None:
+    """ValueError unless the folder loads as its config says, with every weight in place."""
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(folder)
+    if not config.architectures:
+        raise ValueError('its config names no model class; add "architectures": ["XLMRobertaForMaskedLM"] or the like')
+    model_class = getattr(transformers, config.architectures[0])
+    model, report = model_class.from_pretrained(folder, output_loading_info=True)
+    if missing := sorted(report["missing_keys"]):
+        unexpected = sorted(report["unexpected_keys"])
+        raise ValueError(
+            f"{len(missing)} of {len(model.state_dict())} weights are missing, {missing[:4]}, and {len(unexpected)} "
+            f"are left over, {unexpected[:4]}; pass the config that the checkpoint was trained with"
+        )
+
+
+def _write(path: Path, folder: Path) -> None:
+    """The work of the child process."""
+    from safetensors.torch import save_file
+
+    save_file(_own(renamed(_state(_load(path)))), folder / "model.safetensors", {"format": "pt"})
+    if (folder / "config.json").exists():
+        _check(folder)
+
+
+if __name__ == "__main__":
+    try:
+        _write(*map(Path, sys.argv[1:]))
+    except ValueError as error:  # the parent raises what is read here
+        print(error)
+        sys.exit(1)

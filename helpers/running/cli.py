@@ -1,0 +1,213 @@
+"""The command line: `python -m helpers run | workbook | sweep | report | doctor | fetch | prefetch | pretrain | ...`.
+
+Exit codes: 0 all well, 1 the work failed, 2 the command, a parameter or a file that it names was wrong. Each command
+imports what it needs, so that `--help` answers at once.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+try:
+    import typer
+except ModuleNotFoundError as error:
+    raise SystemExit(f"{error}: not set up in this Python; after make workbook: source .venv/bin/activate") from None
+
+app = typer.Typer(
+    help=__doc__.splitlines()[0], add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True
+)
+
+
+@app.command()
+def run(
+    name: str = typer.Argument(help="a notebook's name, such as 01_expert_discovery, or its path"),
+    parameters: list[str] = typer.Option([], "-p", help="name=value; lists as a,b,c or JSON"),
+    output: Path | None = typer.Option(None, help="executed notebook; default: in the run's folder of data/results"),
+    force: bool = typer.Option(False, "--force", help="run again although the same run is complete"),
+) -> None:
+    """Execute one notebook headless with checked parameters."""
+    with _readable():
+        from helpers.running import runner as runner
+        from helpers.running.parameters import inspect, read_options
+
+        values = read_options(inspect(runner.resolve(name)), parameters)
+        result = runner.notebook(name, values, output=output, force=force)
+        typer.echo(f"{result.notebook} {result.status} in {result.seconds:.1f} s: {result.output}")
+
+
+@app.command()
+def workbook(
+    force: bool = typer.Option(False, "--force", help="run again what is complete"),
+    workers: int = typer.Option(2, min=1, help="notebooks at a time, where none reads what the other writes"),
+) -> None:
+    """Execute every notebook with its defaults, and close with a table."""
+    with _readable():
+        from helpers.running import workbook as whole
+
+        _tell()
+        table = whole.execute(force=force, workers=workers)
+        for row in table[table.status == "failed"].itertuples():
+            typer.echo(f"\n{row.message}", err=True)
+        typer.echo("\n" + table.drop(columns="message").to_string(index=False))
+    if (table.status == "failed").any():
+        raise typer.Exit(1)
+
+
+@app.command()
+def sweep(
+    file: str = typer.Argument(help="a sweep's YAML file, or its name in notebooks/sweeps"),
+    dry_run: bool = typer.Option(False, "--dry-run", help="check everything, print the table of runs, start none"),
+    retry_failed: bool = typer.Option(False, "--retry-failed", help="run again what failed before"),
+    workers: int = typer.Option(1, help="runs at a time on this machine"),
+    threads: int = typer.Option(1, help="threads of each run; results may differ in the last bits between counts"),
+    cluster: Path | None = typer.Option(None, help="a profile in YAML: several workers, SLURM, PBS or LSF, GPUs"),
+    job_script: bool = typer.Option(False, "--job-script", help="print the script each job of --cluster would be"),
+) -> None:
+    """Run notebooks over a grid of parameters; what is complete is not run again."""
+    with _readable():
+        from helpers.running import executors, grids
+        from helpers.running import sweep as sweeps
+
+        given = grids.read(cluster, executors.PROFILE) if cluster else {"workers": workers, "cores": threads}
+        profile = executors.check(given)
+        if job_script or dry_run:
+            typer.echo(executors.job_script(profile) if job_script else sweeps.status(file).to_string(index=False))
+            return
+        _tell()
+        gpus = executors.gpus(profile)
+        with executors.pool(profile) as executor:
+            options = {"slots": profile["workers"], "threads": profile["cores"], "gpus": gpus}
+            table = sweeps.execute(file, executor, retry_failed=retry_failed, **options)
+        for row in table[table.status == "failed"].itertuples():
+            typer.echo(f"\n{row.notebook} {row.run}: {row.error}", err=True)
+        counts = ", ".join(f"{count} {status}" for status, count in table.status.value_counts().items())
+        typer.echo(f"\n{counts}; manifest and records: {sweeps.folder(file)}")
+    if (table.status != "completed").any():
+        raise typer.Exit(1)
+
+
+@app.command()
+def summary(
+    name: str = typer.Argument(help="a sweep that has run"),
+    table: str = typer.Argument(help="a table that its runs wrote, such as steering.parquet"),
+    keys: str = typer.Option(help="columns of the summary, such as units,k,layer,metric"),
+    value: str = typer.Option(help="the column to average"),
+    over: str = typer.Option("model", help="the column whose groups are independent, such as trainings"),
+    contrast: str = typer.Option("", help="a key whose first level is also set against each other level"),
+) -> None:
+    """Write means and intervals over a sweep's runs beside its YAML file, with their provenance."""
+    with _readable():
+        from helpers import ROOT
+        from helpers.running import summaries
+
+        place = ROOT / "notebooks" / "sweeps"
+        typer.echo(
+            summaries.write(name, table, keys.split(","), value=value, over=over, contrast=contrast, folder=place)
+        )
+
+
+@app.command()
+def report(
+    what: str = typer.Argument("", help="a sweep's name or a run's id; default: the workbook"),
+    out: Path | None = typer.Option(None, help="the folder to write; default: in data/results/reports"),
+) -> None:
+    """Write a folder of pages, figures and executed notebooks that opens from disk."""
+    with _readable():
+        from helpers.running import report as reports
+
+        typer.echo(reports.write(what, out))
+
+
+@app.command()
+def doctor() -> None:
+    """Look at this machine and this installation; each line says what to do."""
+    with _readable():
+        from helpers.running import doctor as doctors
+
+        table = doctors.examine()
+        for row in table.itertuples():
+            typer.echo(f"{row.verdict:5} {row.what}: {row.found}" + (f"\n      {row.advice}" if row.advice else ""))
+    if (table.verdict == "wrong").any():
+        raise typer.Exit(1)
+
+
+@app.command()
+def fetch(
+    name: str = typer.Argument(help="sib200, pud or tatoeba"),
+    languages: str = typer.Option("", help="such as deu_Latn,fra_Latn; default: all"),
+    folder: Path | None = typer.Option(None, help="where to; default: data/sources"),
+) -> None:
+    """Download a corpus against its checksums."""
+    with _readable():
+        from helpers import corpora
+
+        files = corpora.fetch(name, [code for code in languages.split(",") if code] or None, folder=folder)
+        typer.echo(f"{len(files)} files of {name} are in {os.path.commonpath([file.parent for file in files])}")
+
+
+@app.command()
+def prefetch(
+    model: str = typer.Argument(help="a hub id, such as bigscience/bloom-560m"),
+    revision: str = typer.Option("", help="branch, tag or commit; default: main"),
+) -> None:
+    """Download a model once; everything after works offline."""
+    with _readable():
+        from helpers import models
+
+        typer.echo(models.prefetch(model, revision))
+
+
+@app.command()
+def pretrain(name: str = typer.Argument("mini", help="a mini model, such as mini or mini-seed1")) -> None:
+    """Train a mini model on the world; skipped when its checkpoints are there, resumed when it was stopped."""
+    with _readable():
+        from helpers.world import mini as training
+
+        typer.echo(training.ensure(name))
+
+
+@app.command()
+def convert(
+    file: Path = typer.Argument(help="a .pt file of weights"),
+    out: Path = typer.Argument(help="the folder to write, safetensors"),
+    config: Path | None = typer.Option(None, help="a config.json, or a folder with one, to copy beside the weights"),
+    tokenizer: Path | None = typer.Option(None, help="a tokenizer's folder to copy; default: that of --config"),
+) -> None:
+    """Turn a pickled checkpoint into a folder of safetensors, in a process of its own."""
+    with _readable():
+        from helpers.models import convert as converter
+
+        typer.echo(converter.convert(file, out, config=config, tokenizer=tokenizer))
+
+
+class _Stderr(logging.Handler):
+    """Messages of progress, on whatever stderr is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One message as one line."""
+        typer.echo(self.format(record), err=True)
+
+
+def _tell() -> None:
+    """Have the package's own messages of progress on stderr, and nobody else's."""
+    log = logging.getLogger("helpers")
+    log.setLevel(logging.INFO)
+    log.handlers[:] = [_Stderr()]
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Errors as one message on stderr: exit code 2 for what the user wrote, 1 for what failed."""
+    try:
+        yield
+    except (ValueError, LookupError) as error:
+        typer.echo(error.args[0] if error.args else repr(error), err=True)
+        raise typer.Exit(2) from None
+    except (RuntimeError, OSError, ImportError) as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("stopped; what had completed is kept", err=True)
+        raise typer.Exit(130) from None

@@ -1,0 +1,210 @@
+"""Where runs are executed: in this process, on this machine's cores, or as jobs of SLURM, PBS or LSF.
+
+One idea: every place is an executor with `submit(function, *arguments) -> Future`, so that what is repeated does not
+know where. A worker does one thing at a time; the tasks of one that is lost go to another. Workers and scheduler speak
+over TLS with keys made for the occasion, because whoever reaches an open Dask port can run code as its owner.
+"""
+
+import logging
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from typing import Any
+
+from helpers import ROOT
+from helpers.common.lookup import known
+
+PROFILE = {  # keys of a profile and their types
+    "cluster": str,  # local, slurm, pbs or lsf
+    "workers": int,  # on a queue, each is a job of its own
+    "cores": int,  # threads of each run, and CPUs of each job
+    "gpus": bool,  # one GPU for each worker
+    "memory": str,  # of a job, such as 32GB
+    "walltime": str,  # of a job, hours:minutes:seconds in quotes
+    "queue": str,  # or partition
+    "account": str,  # or project
+    "directives": list,  # further lines of the job's head, such as --constraint=a100
+    "setup": list,  # shell lines before the worker starts, such as conda activate isogloss
+    "interface": str,  # network interface, such as ib0
+    "spool": str,  # a folder that all nodes see, for keys; default: data/cache/cluster
+}
+JOBS = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster"}
+_SUBMIT = {"slurm": "sbatch", "pbs": "qsub", "lsf": "bsub"}
+_UNSEEN = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # nothing to see without a key
+LOST = 3  # workers that may vanish under one task before it is given up
+_log = logging.getLogger(__name__)
+_MISSING = "{name} is not installed; pip install -c constraints.txt -e '.[cluster]'"
+
+
+class Inline(Executor):
+    """An executor that does the work at once, in this very process."""
+
+    def submit(self, function: Callable, /, *arguments: Any) -> Future:
+        """A future that is already done."""
+        future = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def check(profile: Mapping) -> dict:
+    """The profile with defaults; ValueError or LookupError for what no cluster can make of it."""
+    full = {"cluster": "local", "workers": 1, "cores": 1, "gpus": False, "directives": [], "setup": []} | dict(profile)
+    known(full["cluster"], ["local", *JOBS], "cluster")
+    if min(full["workers"], full["cores"]) < 1:
+        raise ValueError(f"{full['workers']} workers of {full['cores']} cores; give at least 1 of each")
+    missing = [name for name in ("memory", "walltime") if full["cluster"] in JOBS and name not in full]
+    if missing:
+        raise ValueError(f"a profile for {full['cluster']} needs {' and '.join(missing)}, such as 32GB and '08:00:00'")
+    lost = [name for name in full if full["cluster"] == "local" and name in ("memory", "walltime", "queue", "account")]
+    if lost:
+        raise ValueError(f"{', '.join(lost)} mean nothing on cluster: local; drop them, or name a queueing system")
+    if full["cluster"] in JOBS and _seconds(full["walltime"]) <= 600:
+        raise ValueError(f"walltime {full['walltime']} leaves no time; workers stop 5 minutes before, give over 10")
+    return full
+
+
+@contextmanager
+def pool(profile: Mapping) -> Iterator[Executor]:
+    """An executor of a checked profile: in this process for one local worker, else Dask's, closed on leaving."""
+    if profile["cluster"] == "local" and profile["workers"] == 1:
+        yield Inline()
+        return
+    distributed = _imported("distributed")
+    import dask
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters arrives as an outcome
+    settings = {"distributed.scheduler.allowed-failures": LOST - 1, "distributed.scheduler.http.routes": []}
+    needs = {"resources": {"GPU": 1}} if profile["gpus"] and profile["cluster"] in JOBS else {}
+    with dask.config.set(settings), _cluster(profile) as cluster, distributed.Client(cluster) as client:
+        yield client.get_executor(pure=False, retries=0, **needs)
+
+
+def job_script(profile: Mapping) -> str:
+    """The script that would be submitted for each worker."""
+    known(profile["cluster"], JOBS, "queueing system")
+    with _jobs(profile) as cluster:
+        return cluster.job_script()
+
+
+def worker_index() -> int | None:
+    """Number of the local Dask worker that this code runs on, from 0; None outside of one."""
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import get_worker
+
+    try:
+        return int(get_worker().name)
+    except ValueError:  # no worker, or one of a queueing system
+        return None
+
+
+def gpus(profile: Mapping) -> list[str]:
+    """The GPUs that local workers share out, as CUDA_VISIBLE_DEVICES names them; ValueError for fewer than workers.
+
+    Empty where none were asked for, and on a queueing system, which shows each job its own.
+    """
+    if not profile["gpus"] or profile["cluster"] in JOBS:
+        return []
+    found = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    if not found:
+        import torch  # here, because it takes seconds and only GPUs need it
+
+        found = [str(number) for number in range(torch.cuda.device_count())]
+    if len(found) < profile["workers"]:
+        raise ValueError(f"{profile['workers']} workers but {len(found)} GPUs; ask for at most one worker a GPU")
+    return found
+
+
+@contextmanager
+def _cluster(profile: Mapping) -> Iterator:
+    """A running cluster of as many workers as asked for."""
+    if profile["cluster"] == "local":
+        distributed = _imported("distributed")
+        place = {"host": "127.0.0.1", "protocol": "tls", "security": _keys(), "scheduler_kwargs": _UNSEEN}
+        size = {"n_workers": profile["workers"], "threads_per_worker": 1, "memory_limit": 0}
+        with distributed.LocalCluster(**size, **place, silence_logs=logging.CRITICAL) as cluster:
+            yield cluster
+        return
+    if not shutil.which(_SUBMIT[profile["cluster"]]):
+        raise RuntimeError(f"no {_SUBMIT[profile['cluster']]} here; start the sweep where jobs can be submitted from")
+    with _jobs(profile) as cluster:
+        told = "submitting %d %s jobs; they say what they do in %s"
+        _log.info(told, profile["workers"], profile["cluster"], _spool(profile))
+        cluster.adapt(minimum_jobs=profile["workers"], maximum_jobs=profile["workers"])  # replaces jobs that end
+        yield cluster
+
+
+def _jobs(profile: Mapping):
+    """A cluster of jobs; none is submitted yet."""
+    kind = getattr(_imported("dask_jobqueue"), JOBS[profile["cluster"]])
+    spool = _spool(profile)
+    os.makedirs(spool, mode=0o700, exist_ok=True)
+    lifetime = ["--lifetime", f"{_seconds(profile['walltime']) - 300}s", "--lifetime-stagger", "60s"]
+    extra = [*lifetime, *(["--resources", "GPU=1"] if profile["gpus"] else [])]
+    options = {name: profile.get(name) for name in ("queue", "memory", "interface")}
+    directives, own = _head(profile)
+    return kind(
+        **{name: value for name, value in options.items() if value},
+        **own,
+        cores=1,  # threads of the worker, which does one run at a time
+        processes=1,
+        python=shlex.quote(sys.executable),
+        job_extra_directives=directives,
+        job_script_prologue=[f"export ISOGLOSS_HOME={shlex.quote(str(ROOT))}", "export HF_HUB_OFFLINE=1"]
+        + profile["setup"],
+        worker_extra_args=extra,
+        log_directory=spool,
+        local_directory="${TMPDIR:-/tmp}",
+        shared_temp_directory=spool,
+        protocol="tls://",
+        security=_keys(),
+        scheduler_options=_UNSEEN,
+    )
+
+
+def _spool(profile: Mapping) -> str:
+    return profile.get("spool") or str(ROOT / "data" / "cache" / "cluster")
+
+
+def _head(profile: Mapping) -> tuple[list[str], dict]:
+    """Directives of the job's head and options of the cluster that say time, CPUs and GPU in the system's own words."""
+    cores, gpu, account = profile["cores"], profile["gpus"], profile.get("account")
+    own = {"walltime": profile["walltime"]} | ({"account": account} if account else {})
+    if profile["cluster"] == "slurm":
+        return [*(["--gres=gpu:1"] if gpu else []), *profile["directives"]], own | {"job_cpu": cores}
+    if profile["cluster"] == "pbs":
+        chunk = f"select=1:ncpus={cores}:mem={profile['memory']}{':ngpus=1' if gpu else ''}"
+        return profile["directives"], own | {"resource_spec": chunk}
+    minutes = _seconds(profile["walltime"]) // 60
+    own = {"walltime": f"{minutes // 60}:{minutes % 60:02}"} | ({"project": account} if account else {})
+    return [*(['-gpu "num=1"'] if gpu else []), *profile["directives"]], own | {"ncpus": cores}
+
+
+def _keys():
+    """A certificate for this cluster alone."""
+    _imported("cryptography")
+    return _imported("distributed").security.Security.temporary()
+
+
+def _imported(name: str):
+    try:
+        return __import__(name)
+    except ImportError:
+        raise ImportError(_MISSING.format(name=name)) from None
+
+
+def _seconds(walltime: str) -> int:
+    """Seconds of a wall time such as 08:00:00 or 2-00:00:00; ValueError for another form."""
+    days, dash, clock = walltime.rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdigit() for part in parts) or not 2 <= len(parts) <= 3 or (dash and not days.isdigit()):
+        raise ValueError(f"walltime {walltime!r}; write hours:minutes:seconds in quotes, such as '08:00:00'")
+    hours, minutes, seconds = [int(part) for part in parts] + [0] * (3 - len(parts))
+    return int(days or 0) * 86400 + hours * 3600 + minutes * 60 + seconds

@@ -1,0 +1,128 @@
+"""Records of runs: a small file for each, written when it starts and when it ends, and the tables made of them.
+
+One idea: a sweep that is killed loses nothing, because nothing is kept in memory alone. A record tells what became of
+one run; the manifest of a sweep is no more than its records side by side.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from helpers import DATA
+from helpers.common import results, store
+from helpers.common.lookup import known
+from helpers.models import hub
+
+COLUMNS = (
+    *("notebook", "run", "status", "started", "seconds", "attempts", "error", "model", "revision", "parameters"),
+    *("commit", "helpers", "versions", "reads", "outputs", "folder", "worker"),
+)
+_BLANK = {"started": "", "seconds": 0.0, "attempts": 0, "completed": 0.0, "error": "", "reads": [], "outputs": []}
+
+
+def manifest(name: str) -> pd.DataFrame:
+    """Table of a sweep's runs, one row each, in order: what their records say now. LookupError for an unknown sweep."""
+    base = home(name).parent
+    known(name, [path.parent.name for path in base.glob("*/sweep.json")], "sweep that was started")
+    runs = json.loads((base / name / "sweep.json").read_text(encoding="utf-8"))["runs"]
+    records = [read({"sweep": name, "run": run}) for run in runs]
+    frame = pd.DataFrame([record for record in records if record], columns=list(COLUMNS))
+    texts = {column: frame[column].map(json.dumps) for column in ("parameters", "versions")}
+    lists = {column: frame[column].map(", ".join) for column in ("reads", "outputs")}
+    return frame.assign(**texts, **lists).astype({"seconds": float, "attempts": int})
+
+
+def gather(name: str, filename: str) -> pd.DataFrame:
+    """One table of that name from all completed runs of a sweep, the run and its varied parameters as first columns."""
+    done = manifest(name).query("status == 'completed'").reset_index(drop=True)
+    given = pd.DataFrame([json.loads(text) for text in done.parameters])
+    varied = [key for key in given if given[key].map(repr).nunique() > 1]
+    tables = []
+    for row, values in zip(done.itertuples(), given[varied].to_dict("records")):
+        path = Path(row.folder, filename)
+        if path.exists():
+            table = store.read_table(path)
+            keys = {"run": row.run} | {key: value for key, value in values.items() if key not in table}
+            keys = {key: str(value) if isinstance(value, list | dict) else value for key, value in keys.items()}
+            tables.append(table.assign(**keys)[[*keys, *(column for column in table if column not in keys)]])
+    if not tables:
+        raise LookupError(f"no completed run of sweep {name!r} has {filename!r}; {len(done)} have completed")
+    return pd.concat(tables, ignore_index=True)
+
+
+def completed(row: Mapping) -> str:
+    """The status of a run that is complete, put on record from the marker in its folder.
+
+    It is `failed` where the run read a result of another point's run than its own: then it is no result of this sweep.
+    """
+    folder = Path(row["folder"])
+    marker = json.loads((folder / results.MARKER).read_text(encoding="utf-8"))
+    facts = {name: marker[name] for name in ("commit", "versions", "helpers", "seconds", "completed")}
+    facts["reads"] = sorted({Path(entry["path"]).parent.name for entry in marker["inputs"]})
+    error = _misread(facts["reads"], row["needs"])
+    before = read(row)
+    if not error and (before.get("status"), before.get("completed")) == ("completed", marker["completed"]):
+        return "completed"
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    facts["outputs"] = [file for file in files if file != results.MARKER and not file.startswith(".")]
+    facts |= {"started": now(marker["started"]), "revision": _revision(row["parameters"]), "error": error}
+    return write(row, "failed" if error else "completed", **facts)
+
+
+def write(row: Mapping, status: str, **facts: object) -> str:
+    """The status, now on record beside what else is known of the run."""
+    values, origin = row["parameters"], store.describe()
+    told = {name: row[name] for name in ("notebook", "run", "parameters", "folder")} | {"status": status}
+    told |= {"model": values.get("model", ""), "worker": f"{socket.gethostname()}:{os.getpid()}"}
+    fresh = {"revision": values.get("revision", "")} | {
+        name: origin[name] for name in ("commit", "versions", "helpers")
+    }
+    store.write_json(_record(row), _BLANK | fresh | read(row) | told | facts)
+    return status
+
+
+def read(row: Mapping) -> dict:
+    """The record of a run; empty when there is none, or none that can be read."""
+    try:
+        return json.loads(_record(row).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def home(name: str) -> Path:
+    """Folder of a sweep's records and tables."""
+    return DATA / "results" / "sweeps" / name
+
+
+def now(seconds: float | None = None) -> str:
+    """The time in UTC, to the second, as in 2026-01-31T12:00:00Z; of an epoch or of this moment."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _misread(reads: list[str], needs: list[str]) -> str:
+    """What is wrong with the runs that were read; empty when those of the sweep's own notebooks are of this point."""
+    own = {need.split("-")[0]: need for need in needs}
+    for other in reads:
+        if own.get(other.split("-")[0], other) != other and other not in needs:
+            mine = own[other.split("-")[0]]
+            move = "declare a parameter such as experts_run: str = '' and pass it on to results.latest"
+            return f"it read {other}, the latest, and not {mine} of its own point; {move}"
+    return ""
+
+
+def _revision(parameters: Mapping) -> str:
+    """The commit or step that a model's revision stands for; as given where there is no such model on this machine."""
+    given = parameters.get("revision", "")
+    with contextlib.suppress(LookupError, OSError):
+        return hub.locate(parameters["model"], given, "", weights=False)[1]
+    return given
+
+
+def _record(row: Mapping) -> Path:
+    return home(row["sweep"]) / "runs" / f"{row['run']}.json"

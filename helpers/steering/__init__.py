@@ -1,0 +1,17 @@
+"""Study A: experts of a language, edits of a model, and what edits do.
+
+`auroc` ranks units, `fit` makes any method's edits, `steered` applies them, `effects` measures. A method is one
+function in `methods.METHODS`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "hooks": ["Edit", "LowRank", "steered"],
+        "methods": ["METHODS", "fit"],
+        "fitting": ["Fitting"],
+        "experts": ["auroc", "top"],
+    },
+)

@@ -1,0 +1,235 @@
+"""Methods: how interventions are fitted; sentences of known languages in, lists of edits out.
+
+One idea: a method is one function of a `Fitting` and of the language to steer toward. Controls are no methods of their
+own: they take a method's edits to other units or to another subspace, or fit it under shuffled labels, so that every
+method meets the same ones.
+"""
+
+from collections.abc import Callable
+from inspect import signature
+
+import numpy as np
+import pandas as pd
+import torch
+from concept_erasure import LeaceFitter
+
+from helpers.common.lookup import known
+from helpers.embeddings import retrieval
+from helpers.steering import experts, units
+from helpers.steering.edits import Edit, LowRank
+from helpers.steering.fitting import Fitting
+
+CONTROLS = ("none", "random", "matched", "topvariance", "shuffled")
+VALUES = ("mean", "median", "p90", "zero")
+
+
+def fit(
+    name: str,
+    fitting: Fitting,
+    toward: str | None = None,
+    *,
+    k: int | None = None,
+    value: str | None = None,
+    pool: str | None = None,
+    block: int | None = None,
+    rank: int | None = None,
+    control: str = "none",
+    seed: int = 0,
+) -> list[Edit | LowRank]:
+    """The edits of a method of `METHODS`, or of one of its `CONTROLS` (see `controlled`).
+
+    An option that is None takes the method's default. ValueError: an option that the method does not have, a control
+    that does not suit it; LookupError: an unknown method or control, or no sentences in the language.
+    """
+    method = METHODS[known(name, METHODS, "method")]
+    known(control, CONTROLS, "control")
+    given = {"k": k, "value": value, "pool": pool, "block": block, "rank": rank}
+    given = {option: choice for option, choice in given.items() if choice is not None}
+    taken = list(signature(method).parameters)[2:]
+    if not set(given) <= set(taken):
+        raise ValueError(f"{name} takes no {', '.join(sorted(set(given) - set(taken)))}; it takes {', '.join(taken)}")
+    edits = method(fitting.shuffled(seed) if control == "shuffled" else fitting, toward, **given)
+    return controlled(edits, fitting, control, seed=seed)
+
+
+# --- units ------------------------------------------------------------------------------------------------------------
+
+
+def overwrite(
+    fitting: Fitting,
+    toward: str,
+    *,
+    k: int = 20,
+    value: str = "mean",
+    pool: str = "max",
+    value_pool: str = "",
+    score: str = "auroc",
+) -> list[Edit]:
+    """The k best experts of the language, set to their mean, median or p90 over its sentences, or to zero.
+
+    `pool` chooses the experts; `value_pool`, by default the same, makes the value. The first study's intervention.
+    """
+    known(value, VALUES, "value")
+    chosen = _experts(fitting, toward, k, pool, score)
+    if value == "zero":
+        return units.edits(chosen.assign(scale=0.0, shift=0.0))
+    answers = experts.values(fitting.responses(value_pool or pool), fitting.labels, chosen)
+    return units.edits(chosen.assign(scale=0.0, shift=answers[f"value_{value}"]))
+
+
+def damp(fitting: Fitting, toward: str, *, k: int = 20, factor: float = 0.5, pool: str = "max") -> list[Edit]:
+    """The k best experts of the language, multiplied by `factor`."""
+    return units.edits(_experts(fitting, toward, k, pool).assign(scale=factor, shift=0.0))
+
+
+def aura(fitting: Fitting, toward: str, *, pool: str = "max") -> list[Edit]:
+    """Every unit with AUROC above 0.5 for the language, multiplied by 1 - 2 (AUROC - 0.5) (Suau et al. 2024)."""
+    fitting.own(toward)
+    responses = fitting.responses(pool)
+    made = fitting.once(
+        ("auroc", pool), lambda: {site: experts.auroc(x, fitting.labels) for site, x in responses.items()}
+    )
+    areas = {site: table.loc[toward].to_numpy() for site, table in made.items()}
+    return [
+        Edit(site, np.flatnonzero(a > 0.5), 2 - 2 * a[a > 0.5], 0.0) for site, a in areas.items() if (a > 0.5).any()
+    ]
+
+
+def mean_transport(fitting: Fitting, toward: str, *, k: int | None = None, pool: str = "mean") -> list[Edit]:
+    """Every unit, or the k best experts, shifted by the mean of the language less that of the others (Mean-AcT)."""
+    return _transport(fitting, toward, k, pool, units.shifted)
+
+
+def gaussian_transport(fitting: Fitting, toward: str, *, k: int | None = None, pool: str = "mean") -> list[Edit]:
+    """Every unit, or the k best experts, given mean and deviation of the language for those of the others."""
+    return _transport(fitting, toward, k, pool, units.gaussian)
+
+
+def linear_transport(fitting: Fitting, toward: str, *, k: int | None = None, pool: str = "mean") -> list[Edit]:
+    """Every unit, or the k best experts, mapped by the regression of the language's sorted responses on the others'.
+
+    Linear-AcT, fitted without clipping to the range seen, and in all layers on the untouched model.
+    """
+    return _transport(fitting, toward, k, pool, units.regression)
+
+
+def lape(fitting: Fitting, toward: str, *, k: int | None = None, value: str = "mean") -> list[Edit]:
+    """The language's units of low activation probability entropy, set to their mean over its sentences or to zero.
+
+    Chosen by `units.entropy`: the published share of the model or, with k, as many as other methods take.
+    """
+    known(value, ("mean", "zero"), "value")
+    fitting.own(toward)
+    found = fitting.once(("lape", k), lambda: units.entropy(fitting.responses("positive"), fitting.labels, k=k))
+    chosen = found[found["language"] == toward].reset_index(drop=True)
+    if len(chosen) < (k or 1):
+        raise ValueError(f"{len(chosen)} units fire for {toward} but k = {k}; take another k, or another language")
+    answers = experts.values(fitting.responses("mean"), fitting.labels, chosen)["value_mean"]
+    return units.edits(chosen.assign(scale=0.0, shift=answers if value == "mean" else 0.0))
+
+
+# --- directions -------------------------------------------------------------------------------------------------------
+
+
+def diffmean(fitting: Fitting, toward: str, *, block: int | None = None) -> list[LowRank]:
+    """The output of a block, moved by the mean of the language less the mean of the others."""
+    path, own = fitting.path(block), fitting.own(toward)
+    states = fitting.outputs(path).astype(np.float64)
+    return [_direction(path, states[own].mean(0) - states[~own].mean(0))]
+
+
+def erase(
+    fitting: Fitting, toward: str | None = None, *, block: int | None = None, rank: int | None = None
+) -> list[LowRank]:
+    """The output of a block without the span of the language means, or its `rank` strongest directions.
+
+    It favours no language: `toward` is not read.
+    """
+    path = fitting.path(block)
+    return [_projection(path, retrieval.subspace(fitting.parallel(path), rank=rank))]
+
+
+def leace(fitting: Fitting, toward: str | None = None, *, block: int | None = None) -> list[LowRank]:
+    """The output of a block after the least change from which no linear probe can tell the language (LEACE).
+
+    Belrose et al. 2023; an oblique projection. It favours no language: `toward` is not read.
+    """
+    path = fitting.path(block)
+    states = torch.from_numpy(fitting.outputs(path).astype(np.float64))
+    codes = torch.from_numpy(pd.factorize(fitting.labels)[0])
+    eraser = LeaceFitter.fit(states, torch.nn.functional.one_hot(codes).double()).eraser
+    kept = eraser.proj_left.norm(dim=0) > 0  # it zeroes the columns that it drops
+    return [LowRank(path, -eraser.proj_right[kept].T, eraser.proj_left[:, kept], eraser.bias)]
+
+
+_UNITS = (overwrite, damp, aura, mean_transport, gaussian_transport, linear_transport, lape)
+_DIRECTIONS = (diffmean, erase, leace)
+METHODS: dict[str, Callable[..., list]] = {method.__name__: method for method in _UNITS + _DIRECTIONS}
+
+
+# --- controls ---------------------------------------------------------------------------------------------------------
+
+
+def controlled(
+    edits: list[Edit | LowRank], fitting: Fitting, control: str = "random", *, seed: int = 0
+) -> list[Edit | LowRank]:
+    """The same edits elsewhere: on as many other units, or in as many other dimensions.
+
+    random: the same values on units drawn from the whole model; a random subspace, or direction of the same length.
+    matched: units of the same sites, each moved as far in its own deviations (`units.elsewhere`). topvariance: the
+    directions in which sentences vary most. none and shuffled change nothing here: `fit` has shuffled the labels.
+    ValueError: a control that does not suit the edits, or too few other units.
+    """
+    if known(control, CONTROLS, "control") in ("none", "shuffled"):
+        return list(edits)
+    diagonal = [edit for edit in edits if isinstance(edit, Edit)]
+    directions = [edit for edit in edits if isinstance(edit, LowRank)]
+    if (directions and control == "matched") or (diagonal and control == "topvariance"):
+        kind = "directions" if directions else "units"
+        raise ValueError(f"{control} is no control of edited {kind}; take random or shuffled")
+    if diagonal:
+        model = units.moments(fitting.responses("mean"))
+        diagonal = units.elsewhere(diagonal, model, matched=control == "matched", seed=seed)
+    return diagonal + [_instead(edit, fitting, control, seed) for edit in directions]
+
+
+def _instead(edit: LowRank, fitting: Fitting, control: str, seed: int) -> LowRank:
+    """A projection of the same rank, or a direction of the same length, that knows no language."""
+    rank, kind = edit.A.shape[1], "random" if control == "random" else "variance"
+    space = retrieval.subspace(fitting.outputs(edit.site)[None], rank=rank or 1, kind=kind, seed=seed)
+    if rank:
+        return _projection(edit.site, space)
+    new = space.basis[:, 0] * edit.v.norm()
+    return _direction(edit.site, -new if new @ edit.v < 0 else new)
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def _experts(fitting: Fitting, toward: str, k: int, pool: str, score: str = "auroc") -> pd.DataFrame:
+    """The language's k best units, from one table of all languages."""
+    fitting.own(toward)
+    responses = fitting.responses(pool)
+    found = fitting.once(("top", k, pool, score), lambda: experts.top(k, responses, fitting.labels, score=score))
+    return found[found["language"] == toward].reset_index(drop=True)
+
+
+def _transport(fitting: Fitting, toward: str, k: int | None, pool: str, fitted: Callable) -> list[Edit]:
+    """Each unit's map from its responses to the other languages to those to this one; still units are left alone."""
+    own, parts = fitting.own(toward), []
+    chosen = None if k is None else _experts(fitting, toward, k, pool)
+    for site, numbers, values in units.pieces(fitting.responses(pool), chosen):
+        x, y = values[~own], values[own]
+        alive = (x.std(0) > units.STILL) & (y.std(0) > units.STILL)
+        scale, shift = fitted(x[:, alive], y[:, alive])
+        parts.append(pd.DataFrame({"site": site, "unit": numbers[alive], "scale": scale, "shift": shift}))
+    return units.edits(pd.concat(parts))
+
+
+def _direction(path: str, v: np.ndarray | torch.Tensor) -> LowRank:
+    none = np.zeros((len(v), 0))
+    return LowRank(path, none, none, 0.0, v)
+
+
+def _projection(path: str, space: retrieval.Subspace) -> LowRank:
+    return LowRank(path, -space.basis, space.basis, space.mean)

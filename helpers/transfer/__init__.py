@@ -1,0 +1,15 @@
+"""Study C: every language to every other, and which similarity predicts it.
+
+`grid` trains on every source and scores every target, `correlate` holds similarity against it. Add a task in
+`training`, a measure in `measures`, a rule of choice in `ranking`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "training": ["grid"],
+        "ranking": ["correlate", "regret"],
+    },
+)

@@ -1,0 +1,211 @@
+"""A small dependency parser: biaffine attention over a bidirectional LSTM (Dozat and Manning 2017), decoded exactly.
+
+One idea: a word is what transfers, its hashed affixes or a frozen vector, and, where given, its part of speech. The
+best tree is found, never the best head of each word alone: the highest spanning tree with one root.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+
+from helpers.transfer import trees
+
+Words = sparse.csr_matrix | np.ndarray  # [word, feature]: binary and sparse, or dense
+_CHUNK = 4000  # words in one batch of a prediction
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes of the parser and how it is trained, tried out on `fit` and `dev` of the world and of PUD alone."""
+
+    word: int = 64  # width of a word's vector
+    tag: int = 24  # width of a tag's vector
+    state: int = 80  # of the LSTM, each way
+    arc: int = 64  # width of a word as a head or a dependent
+    relation: int = 32
+    dropout: float = 0.33
+    hidden_words: float = 0.25  # share of training words of which only the tag is shown, so that it learns to do
+    epochs: int = 15
+    enough: float = 0.05  # training ends after an epoch with a smaller mean loss
+    batch: int = 16  # sentences
+    rate: float = 6e-3
+
+
+class Parser(nn.Module):
+    """Scores of heads and relations for padded batches of sentences; make it with `fit`."""
+
+    def __init__(self, words: Words, tags: list[str], relations: list[str], settings: Settings):
+        super().__init__()
+        self.tags, self.relations, self.settings, o = tags, relations, settings, settings
+        self.sparse = sparse.issparse(words)
+        self.columns = np.unique(words.indices) if self.sparse else None
+        size = len(self.columns) if self.sparse else words.shape[1]
+        self.word = nn.EmbeddingBag(size, o.word, mode="sum") if self.sparse else nn.Linear(size, o.word)
+        self.tag = nn.Embedding(len(tags) + 1, o.tag)  # 0 for a tag that was not seen
+        self.ahead, self.back = (nn.LSTM(o.word + o.tag, o.state, batch_first=True) for _ in range(2))
+        self.root = nn.Parameter(torch.zeros(2 * o.state))
+        self.views = nn.Linear(2 * o.state, 2 * (o.arc + o.relation))
+        self.arc = nn.Parameter(torch.zeros(o.arc + 1, o.arc))
+        self.label = nn.Parameter(torch.zeros(len(relations), o.relation + 1, o.relation + 1))
+        self.drop = nn.Dropout(o.dropout)
+        if self.sparse:
+            nn.init.normal_(self.word.weight, std=0.1)
+
+    def forward(self, words: Tensor, tags: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Arc scores [sentence, dependent, head], and every word as a dependent and as a head of a relation.
+
+        words [word, width], tags [word], one sentence after the other; head 0 is the root.
+        """
+        if self.training:
+            words = words * (torch.rand(len(words), 1) >= self.settings.hidden_words)
+        joined = self.drop(torch.cat([words, self.tag(tags)], 1))
+        states = self._states(pad_sequence(joined.split(lengths.tolist()), batch_first=True), lengths)
+        arc, relation = self.settings.arc, self.settings.relation
+        parts = self.drop(torch.relu(self.views(states))).split([arc, arc, relation, relation], 2)
+        scores = _with_one(parts[0][:, 1:]) @ self.arc @ parts[1].transpose(1, 2)
+        beyond = torch.arange(scores.shape[2])[None] > lengths[:, None]
+        return scores.masked_fill(beyond[:, None], -1e9), _with_one(parts[2][:, 1:]), _with_one(parts[3])
+
+    def _states(self, padded: Tensor, lengths: Tensor) -> Tensor:
+        """States [sentence, 1 + word, state], the root's first; padding comes last in both ways of reading."""
+        place = torch.arange(padded.shape[1])[None]
+        mirror = torch.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)[..., None]
+        back = self.back(padded.gather(1, mirror.expand_as(padded)))[0]
+        states = torch.cat([self.ahead(padded)[0], back.gather(1, mirror.expand_as(back))], 2)
+        return torch.cat([self.root.expand(len(states), 1, -1), states], 1)
+
+    def labels(self, dependents: Tensor, heads: Tensor) -> Tensor:
+        """Scores [word, relation] of words [word, width] under heads [word, width]."""
+        return torch.einsum("nd,rde,ne->nr", dependents, self.label, heads)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Products this small are several times slower when threads have to wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_one_thread()
+def fit(
+    words: Words, treebank: pd.DataFrame, *, tags: bool = True, seed: int = 0, settings: Settings | None = None
+) -> Parser:
+    """A parser trained on table[language, sentence, upos, head, deprel] in reading order; words [word, feature].
+
+    `tags` shows the gold part of speech beside the word. Relations are universal ones: what follows a colon is left
+    out. ValueError where words and rows differ in number.
+    """
+    settings = settings or Settings()
+    known, relation = (sorted(set(column)) for column in (treebank["upos"], universal(treebank["deprel"])))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        parser = Parser(words, known if tags else [], relation, settings)
+        data = _Sentences(parser, words, treebank)
+        golden = torch.from_numpy(treebank["head"].to_numpy(np.int64, copy=True))
+        named = torch.from_numpy(pd.Index(relation).get_indexer(universal(treebank["deprel"])))
+        _train(parser, data, golden, named)
+    return parser.eval()
+
+
+@_one_thread()
+def predict(parser: Parser, words: Words, treebank: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Heads [word] and universal relations [word] for the sentences of a table[language, sentence, upos]."""
+    data = _Sentences(parser, words, treebank)
+    heads = np.zeros(len(treebank), np.int64)
+    relations = np.zeros(len(treebank), np.int64)
+    for chosen in data.by_length():
+        rows = data.rows(chosen)
+        with torch.no_grad():
+            scores, dependents, governors = parser(*data.inputs(rows), data.lengths[chosen])
+            heads[rows] = np.concatenate(trees.decode(scores.double().numpy(), data.lengths[chosen].numpy()))
+            inside = torch.arange(scores.shape[1])[None] < data.lengths[chosen][:, None]
+            above = governors[inside.nonzero()[:, 0], torch.from_numpy(heads[rows])]
+            relations[rows] = parser.labels(dependents[inside], above).argmax(1).numpy()
+    return heads, np.array(parser.relations, dtype=object)[relations]
+
+
+def universal(relations: pd.Series) -> pd.Series:
+    """The relations without their language's own subtypes: `nsubj:pass` is `nsubj`."""
+    return relations.str.partition(":")[0]
+
+
+class _Sentences:
+    """The words and tags of a treebank as tensors, and its sentences as runs of rows."""
+
+    def __init__(self, parser: Parser, words: Words, treebank: pd.DataFrame):
+        if words.shape[0] != len(treebank):
+            raise ValueError(f"{words.shape[0]} word vectors but {len(treebank)} words; make both from one treebank")
+        self.parser = parser
+        key = pd.factorize(pd.MultiIndex.from_frame(treebank[["language", "sentence"]]))[0]
+        self.starts = np.flatnonzero(np.diff(key, prepend=-1))
+        self.lengths = torch.from_numpy(np.diff(self.starts, append=len(key)))
+        self.tags = torch.from_numpy(1 + pd.Index(parser.tags).get_indexer(treebank["upos"]).astype(np.int64))
+        self.words = _known(words, parser.columns) if parser.sparse else torch.from_numpy(np.ascontiguousarray(words))
+
+    def rows(self, chosen: np.ndarray) -> np.ndarray:
+        """The rows of the chosen sentences, one sentence after the other."""
+        return np.concatenate([np.arange(s, s + n) for s, n in zip(self.starts[chosen], self.lengths[chosen].tolist())])
+
+    def inputs(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The vectors and the tags of some words."""
+        if not self.parser.sparse:
+            return self.parser.word(self.words[rows]), self.tags[rows]
+        part = self.words[rows]
+        bags = torch.from_numpy(part.indices.astype(np.int64)), torch.from_numpy(part.indptr[:-1].astype(np.int64))
+        return self.parser.word(*bags), self.tags[rows]
+
+    def by_length(self) -> Iterator[np.ndarray]:
+        """The sentences in batches of about one length, so that little is padded."""
+        order = np.argsort(self.lengths.numpy(), kind="stable")
+        place = self.lengths.numpy()[order].cumsum() // _CHUNK
+        yield from np.split(order, np.flatnonzero(np.diff(place)) + 1)
+
+
+def _known(words: sparse.csr_matrix, columns: np.ndarray) -> sparse.csr_matrix:
+    """The words' features among `columns`, renumbered."""
+    place = np.full(words.shape[1], -1)
+    place[columns] = np.arange(len(columns))
+    new = place[words.indices]
+    kept = np.concatenate([[0], np.cumsum(new >= 0)])
+    return sparse.csr_matrix((words.data[new >= 0], new[new >= 0], kept[words.indptr]), (words.shape[0], len(columns)))
+
+
+def _with_one(states: Tensor) -> Tensor:
+    return torch.cat([states, torch.ones_like(states[..., :1])], -1)
+
+
+def _train(parser: Parser, data: _Sentences, heads: Tensor, relations: Tensor) -> None:
+    """Adam with a falling rate; the loss is that of heads and of relations under the true heads."""
+    o, rng = parser.settings, np.random.default_rng(torch.initial_seed())
+    steps = o.epochs * -(-len(data.starts) // o.batch)
+    optimizer = torch.optim.Adam(parser.parameters(), o.rate, betas=(0.9, 0.95), fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / (steps + 1))
+    parser.train()
+    for _ in range(o.epochs):
+        errors = []
+        order = rng.permutation(len(data.starts))
+        for chosen in np.array_split(order, -(-len(order) // o.batch)):
+            rows = data.rows(chosen)
+            scores, dependents, governors = parser(*data.inputs(rows), data.lengths[chosen])
+            inside = torch.arange(scores.shape[1])[None] < data.lengths[chosen][:, None]
+            labels = parser.labels(dependents[inside], governors[inside.nonzero()[:, 0], heads[rows]])
+            loss = cross_entropy(scores[inside], heads[rows]) + cross_entropy(labels, relations[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            errors.append(loss.item())
+        if np.mean(errors) < o.enough:
+            return
