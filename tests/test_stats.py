@@ -142,3 +142,14 @@ def test_contrasts_pair_what_is_equal_in_all_other_columns():
     assert found.iloc[:4].equals(table)
     less = found.iloc[4:].set_index("seed")
     assert (less.kind == "a less b").all() and less.value.to_dict() == {0: -2.0, 1: -3.0}
+
+
+def test_means_by_group_have_the_interval_asked_for_and_count_what_is_independent():
+    table = pd.DataFrame({"kind": list("bbbbaaaa"), "seed": [0, 0, 1, 1] * 2, "value": [0.0, 2, 4, 6, 1, 1, 1, 3]})
+    found = stats.by_group(table, ["kind"], "value", over="seed").set_index("kind")
+    assert list(found.index) == ["b", "a"] and found.n.tolist() == [2, 2]
+    assert tuple(found.loc["b"])[:3] == stats.few_interval([1.0, 5.0])
+    found = stats.by_group(table, ["kind"], "value", over=["seed"], interval=stats.cluster_interval)
+    assert tuple(found.iloc[1])[1:4] == stats.cluster_interval([1, 1, 1, 3], [0, 0, 1, 1])
+    found = stats.by_group(table, ["kind"], "value", interval=stats.mean_interval)
+    assert tuple(found.iloc[0])[1:] == (*stats.mean_interval([0, 2, 4, 6]), 4)

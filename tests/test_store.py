@@ -147,7 +147,7 @@ WRITE_TWOS = """
 import sys
 from contextlib import contextmanager
 import numpy as np
-from helpers import store
+from helpers.common import store
 print("ready", flush=True)
 for _ in range(30):
     store.write_arrays(sys.argv[1], {"x": np.full(20_000, 2)})

@@ -4,11 +4,16 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-def known(name, options: Iterable, what: str):
-    """The name, which is one of the options; LookupError naming the nearest of them where it is not."""
+def nearest(name: object, options: Iterable, n: int = 3) -> str:
+    """Up to `n` options most like the name, whatever its case, as text; the first few where none is near."""
+    shown = {str(option).casefold(): str(option) for option in options}
+    near = get_close_matches(str(name).casefold(), shown, n, cutoff=0.3) or list(shown)[:10]
+    return ", ".join(shown[option] for option in near) or "none, there are no others"
+
+
+def known(name, options: Iterable, what: str, hint: str = ""):
+    """The name, which is one of the options; LookupError with the nearest of them, and a hint, where it is not."""
     options = list(options)
     if name not in options:
-        shown = [str(option) for option in options]
-        near = get_close_matches(str(name), shown, cutoff=0.3) or shown[:10]
-        raise LookupError(f"no {what} {name!r}; did you mean {', '.join(near)}?")
+        raise LookupError(f"no {what} {name!r}; did you mean {nearest(name, options)}?{f' {hint}' if hint else ''}")
     return name

@@ -57,12 +57,12 @@ def mean_interval(values, *, n: int = 1000, level: float = 0.95, seed: int = 0) 
     return interval(values.mean(axis=0), replicates, level)
 
 
-def few_interval(values, *, level: float = 0.95) -> Interval:
-    """Mean over few independent items [item] and Student's t interval, NaN for a single one.
+def few_interval(values, groups=None, *, level: float = 0.95) -> Interval:
+    """Mean over few independent items [item], or over their groups' means, and Student's t interval, NaN for one.
 
     Resampling three items gives intervals that miss the truth in one case of four instead of twenty.
     """
-    values = _finite(values)
+    values = _finite(values if groups is None else pd.Series(np.asarray(values)).groupby(np.asarray(groups)).mean())
     if len(values) < 2:
         return Interval(values.mean(), np.nan, np.nan)
     half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
@@ -90,6 +90,27 @@ def crossed_interval(cells, *, level: float = 0.95) -> Interval:
         square, degrees = sides.max(), free[sides.argmax()]
     half = stats.t.ppf((1 + level) / 2, degrees) * np.sqrt(square / cells.size)
     return Interval(mean, mean - half, mean + half)
+
+
+def by_group(
+    table: pd.DataFrame,
+    keys: Sequence[str],
+    value: str,
+    *,
+    over: str | Sequence[str] | None = None,
+    interval: Callable[..., Interval] = few_interval,
+) -> pd.DataFrame:
+    """table[*keys, value, low, high, n]: the mean of `value` and its interval for each value of `keys`, as they appear.
+
+    `over` names the columns that tell independent groups of rows apart, such as seed and original: `interval(values,
+    groups)` makes use of them, as `few_interval` and `cluster_interval` do, and n counts them. Without `over` each row
+    is independent: `interval(values)`.
+    """
+    rows = []
+    for key, part in table.groupby(list(keys), sort=False):
+        groups = [] if over is None else [part.groupby(over, sort=False).ngroup()]
+        rows.append((*key, *interval(part[value], *groups), groups[0].nunique() if groups else len(part)))
+    return pd.DataFrame(rows, columns=[*keys, value, "low", "high", "n"])
 
 
 def contrasts(table: pd.DataFrame, column: str, value: str) -> pd.DataFrame:
