@@ -8,7 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "loading": ["CORPORA", "SPLITS", "annotated", "fetch", "grouping", "groups", "load", "parallel", "treebank"],
+        "loading": ["annotated", "fetch", "first", "grouping", "groups", "load", "treebank", "world_of"],
         "text": ["token_counts", "warn_unknown"],
     },
 )

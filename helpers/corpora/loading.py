@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,8 +42,8 @@ def load(name: str, languages: Sequence[str] | None = None, split: str = "test")
     """
     kind, where = _parse(name, split)
     languages = [languages] if isinstance(languages, str) else list(dict.fromkeys(languages or []))
-    if kind == "world":
-        return _world(where).sentences(_pick(languages, _world(where).members, name), split)
+    if world := world_of(name):
+        return world.sentences(_pick(languages, world.members, name), split)
     rows = list(_READERS[kind](where, languages, split))
     table = pd.DataFrame(rows, columns=["language", "sentence", "text", "topic"])
     if absent := [language for language in languages if language not in set(table["language"])] or table.empty:
@@ -69,8 +69,8 @@ def treebank(name: str, language: str, split: str = "test") -> pd.DataFrame:
     kind, where = _parse(name, split)
     if kind not in ("world", "pud", "ud"):
         raise LookupError(f"{name} has no trees; treebanks are in world, pud and ud:DIR")
-    if kind == "world":
-        return _world(where).treebank(_pick([language], _world(where).members, name)[0], split)
+    if world := world_of(name):
+        return world.treebank(_pick([language], world.members, name)[0], split)
     files = _treebanks(kind, where, split)
     path, scope = files[_pick([language], files, name)[0]]
     words = [(language, scope + sentence, *word) for sentence, _, tree in readers.conllu(path) for word in tree]
@@ -88,16 +88,26 @@ def parallel(table: pd.DataFrame) -> pd.DataFrame:
     return _aligned(shared, "table")
 
 
-def grouping(name: str) -> str:
-    """What the `groups` of a corpus are: `family` in the world, `script` elsewhere."""
-    return "family" if name.partition(":")[0] == "world" else "script"
+def first(table: pd.DataFrame, n: int) -> pd.DataFrame:
+    """The rows of the first n sentences in every language, numbered anew."""
+    return table[table["sentence"].isin(table["sentence"].unique()[:n])].reset_index(drop=True)
 
 
-def groups(name: str, languages: Sequence[str]) -> dict[str, str]:
-    """Language -> what it is drawn and left out together with: its family in the world, its script elsewhere."""
-    if grouping(name) == "family":
-        known = _world(name.partition(":")[2]).languages.set_index("language").family
-        return {language: known[language] for language in languages}
+def world_of(corpus: str) -> worlds.World | None:
+    """The world that `world` or `world:NAME` names; None for any other corpus."""
+    kind, _, name = corpus.partition(":")
+    return worlds.build(name or "default") if kind == "world" else None
+
+
+def grouping(corpus: str) -> str:
+    """What the `groups` of a corpus are: `family` in a world, `script` elsewhere."""
+    return "family" if world_of(corpus) else "script"
+
+
+def groups(corpus: str, languages: Sequence[str]) -> dict[str, str]:
+    """Language -> what it is drawn and left out together with: its family in a world, its script elsewhere."""
+    if world := world_of(corpus):
+        return {language: world.language(language).family for language in languages}
     return {language: language.rpartition("_")[2] for language in languages}
 
 
@@ -108,8 +118,7 @@ def annotated(name: str, table: pd.DataFrame, split: str = "test") -> pd.DataFra
     family of a real language is Glottolog's, by `typology`; it is empty where that package or the language is unknown.
     """
     languages = list(table["language"].unique())
-    if name.partition(":")[0] == "world":
-        grown = _world(name.partition(":")[2])
+    if grown := world_of(name):
         places = grown.languages.set_index("language")
         glosses = {sentence: meaning.gloss for sentence, meaning in grown.meanings(split).items()}
     else:
@@ -220,11 +229,6 @@ def _appearance(column: pd.Series) -> pd.Series:
 def _row(table: pd.DataFrame, mask: pd.Series) -> str:
     row = table[mask].iloc[0]
     return f"sentence {row['sentence']!r} of {row['language']}"
-
-
-@lru_cache(4)
-def _world(name: str) -> worlds.World:
-    return worlds.build(name or "default")
 
 
 def _sib200(_: str, languages: list[str], split: str) -> _Rows:
