@@ -401,18 +401,18 @@ def published(server, tmp_path, monkeypatch):
 
 
 def test_fetched_files_are_where_load_looks_and_are_not_fetched_twice(published, folder, tmp_path):
-    paths = corpora.fetch("pud", base_url=published[1], progress=False)
+    paths = corpora.fetch("pud", base_url=published[1])
     assert [path.name for path in paths] == ["de_pud-ud-test.conllu", "fr_pud-ud-test.conllu"]
     assert paths[0].parent == tmp_path / "home/sources/pud"
     assert sum(len(corpora.treebank("pud", "deu_Latn", split)) for split in SPLITS) == 6
     paths[0].unlink()
     Quiet.asked.clear()
-    assert corpora.fetch("pud", base_url=published[1], progress=False) == paths
+    assert corpora.fetch("pud", base_url=published[1]) == paths
     assert Quiet.asked == ["de_pud-ud-test.conllu"]
 
 
 def test_only_the_languages_asked_for_are_fetched(published, tmp_path):
-    paths = corpora.fetch("pud", ["fra_Latn"], base_url=published[1], folder=tmp_path / "here", progress=False)
+    paths = corpora.fetch("pud", ["fra_Latn"], base_url=published[1], folder=tmp_path / "here")
     assert [path.relative_to(tmp_path / "here").as_posix() for path in paths] == ["pud/fr_pud-ud-test.conllu"]
 
 
@@ -422,13 +422,13 @@ def test_a_tampered_file_gets_no_name_and_both_checksums_are_told(published, tmp
     write(path, TREE + TREE)
     actual = hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(ValueError, match=f"(?s){expected}.*{actual}.*run the same fetch again"):
-        corpora.fetch("pud", ["deu_Latn"], base_url=published[1], folder=tmp_path / "here", progress=False)
+        corpora.fetch("pud", ["deu_Latn"], base_url=published[1], folder=tmp_path / "here")
     assert not [file for file in (tmp_path / "here").rglob("*") if file.is_file()]
 
 
 def test_a_file_cut_on_the_way_gets_no_name_and_the_next_fetch_completes(published, tmp_path):
     Quiet.cut.add("de_pud-ud-test.conllu")
-    fetch = partial(corpora.fetch, "pud", base_url=published[1], folder=tmp_path / "here", progress=False)
+    fetch = partial(corpora.fetch, "pud", base_url=published[1], folder=tmp_path / "here")
     with pytest.raises(ValueError, match=r"de_pud-ud-test.conllu from http.*Nothing was kept under that name"):
         fetch()
     assert not (tmp_path / "here/pud/de_pud-ud-test.conllu").exists()
@@ -439,7 +439,7 @@ def test_a_file_cut_on_the_way_gets_no_name_and_the_next_fetch_completes(publish
 def test_a_file_that_is_gone_says_where_it_was_looked_for(published, tmp_path):
     (published[0] / "UniversalDependencies/UD_German-PUD/abc123/de_pud-ud-test.conllu").unlink()
     with pytest.raises(ValueError, match="404"):
-        corpora.fetch("pud", ["deu_Latn"], base_url=published[1], folder=tmp_path / "here", progress=False)
+        corpora.fetch("pud", ["deu_Latn"], base_url=published[1], folder=tmp_path / "here")
 
 
 def test_real_files_pass_the_shipped_checksums(real, server, tmp_path):
@@ -449,7 +449,7 @@ def test_real_files_pass_the_shipped_checksums(real, server, tmp_path):
             if file.language in languages:
                 write(server[0] / file.source, (real / file.path).read_bytes().decode())
     counts = [
-        len(corpora.fetch(name, languages, base_url=server[1], folder=tmp_path / "here", progress=False))
+        len(corpora.fetch(name, languages, base_url=server[1], folder=tmp_path / "here"))
         for name, languages in wanted.items()
     ]
     assert counts == [3, 1, 2]

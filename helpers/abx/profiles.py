@@ -10,12 +10,12 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from helpers import models
 from helpers.abx import scoring
 from helpers.abx.counting import Array
 from helpers.common import stats
+from helpers.common.progress import progress
 from helpers.embeddings import activations, retrieval
 from helpers.embeddings.activations import Activations
 from helpers.models.loading import LanguageModel
@@ -61,7 +61,7 @@ def over(series: pd.DataFrame, load: Callable, score: Callable, keep: Callable, 
     next checkpoint.
     """
     parts = []
-    for at in tqdm(list(series.itertuples()), desc="checkpoints", unit="checkpoint", disable=None):
+    for at in progress(list(series.itertuples()), "checkpoints"):
         lm = load(at.revision, at.subfolder)
         about = {**models.identity(lm), **plan}
         found = keep(about, partial(score, lm))
@@ -154,7 +154,7 @@ def edited(
     drawn, layer = _draws(len(before.sentences), n, seed), before.layers[-1]
     languages, parts = before.languages, []
     old = _replicates(before.parallel(layer), retrieval.correct(before.parallel(layer)), languages, groups, drawn)
-    for name, edits in tqdm(plans.items(), desc="edits", unit="edit", disable=None):
+    for name, edits in progress(plans.items(), "edits"):
         with steered(lm, edits):
             after = activations.embed(lm, before.table[["language", "sentence", "text"]], [layer]).parallel(layer)
         new = _replicates(after, retrieval.correct(after), languages, groups, drawn)

@@ -136,7 +136,6 @@ def fetch(
     *,
     base_url: str = "https://raw.githubusercontent.com",
     folder: Path | str | None = None,
-    progress: bool = True,
 ) -> list[Path]:
     """Paths of a corpus' files, downloaded at pinned commits and checked against `data/registry`.
 
@@ -151,7 +150,7 @@ def fetch(
     asked = [language for language in asked if (name, language) != ("tatoeba", "eng_Latn")]  # comes with every pair
     chosen = set(_pick(asked, {file.language for file in files}, name))
     wanted = [file for file in files if file.language in chosen]
-    return registry.download(wanted, base_url, Path(folder or DATA / "sources"), progress)
+    return registry.download(wanted, base_url, Path(folder or DATA / "sources"))
 
 
 def _parse(name: str, split: str) -> tuple[str, str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pooch
-from tqdm.auto import tqdm
 
 from helpers import HOUSE
+from helpers.common.progress import progress
 
 FOLDER = HOUSE / "data" / "registry"  # ships with the code, wherever the data folder is
 CORPORA = ("sib200", "pud", "tatoeba")
@@ -80,7 +80,7 @@ def treebank_id(bank: str) -> str:
     return flores_id(bank) if bank in _ISO else flores_id(bank.split("_")[0], default="")
 
 
-def download(chosen: list[File], base_url: str, folder: Path, progress: bool = True) -> list[Path]:
+def download(chosen: list[File], base_url: str, folder: Path) -> list[Path]:
     """Paths of the files, eight fetched at a time; those there with the right checksum are kept.
 
     The first failure ends it with a ValueError: no more are begun, what has arrived stays, and the file that failed
@@ -95,7 +95,7 @@ def download(chosen: list[File], base_url: str, folder: Path, progress: bool = T
     with ThreadPoolExecutor(8) as pool:
         waiting = {pool.submit(store.fetch, path): path for path in sums}
         try:
-            for done in tqdm(as_completed(waiting), "fetch", len(waiting), disable=None if progress else True):
+            for done in progress(as_completed(waiting), "fetch", len(waiting)):
                 done.result()
         except (OSError, ValueError) as error:
             pool.shutdown(wait=False, cancel_futures=True)

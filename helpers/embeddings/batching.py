@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
+
+from helpers.common.progress import progress
 
 # Scripts written without spaces: Thai and Lao, Tibetan, Myanmar, Khmer, kana, Han. Each character counts as a word.
 _UNSPACED = re.compile("([\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
@@ -89,13 +90,13 @@ def described(table: pd.DataFrame, text: Text) -> pd.DataFrame:
 
 
 def by_length(ids: list[list[int]], pad: int, device: torch.device, batch_tokens: int | None = None) -> Iterator[Batch]:
-    """Batches of sentences of nearly one length, the longest first, with a progress bar.
+    """Batches of sentences of nearly one length, the longest first.
 
     `batch_tokens` bounds sentences x tokens of a batch; by default what keeps the device busy and a CPU's cache full.
     """
     budget = batch_tokens or (16_384 if device.type == "cuda" else 1024)
     order = np.argsort([-len(sentence) for sentence in ids], kind="stable")
-    with tqdm(total=len(ids), unit="sentence", disable=None) as bar:
+    with progress(None, "sentences", len(ids)) as bar:
         start = 0
         while start < len(ids):
             rows = order[start : start + max(1, budget // len(ids[order[start]]))]

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pandas as pd
 from filelock import Timeout
-from tqdm import tqdm
 
 from helpers import ROOT
 from helpers.common import results, store
 from helpers.common.lookup import known
+from helpers.common.progress import progress
 from helpers.running import executors, grids, kernels, parameters, records, runner
 
 _KILLED = re.compile("kernel (was killed|died)", re.IGNORECASE)
@@ -77,7 +77,7 @@ def execute(
     store.write_json(records.home(name) / "sweep.json", store.describe() | {"runs": [row["run"] for row in rows]})
     waiting, ready, running, state = {row["run"]: row for row in rows}, {}, {}, {}
     work = partial(_submit, executor or executors.Inline(), threads=threads, gpus=tuple(gpus))
-    with tqdm(total=len(rows), desc=name, unit="run", disable=None) as bar:
+    with progress(None, name, len(rows)) as bar:
         while waiting or ready or running:
             _release(waiting, ready, state, retry_failed)
             for row in sorted(ready.values(), key=lambda row: row["turn"])[: slots - len(running)]:

@@ -14,9 +14,9 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 
 import pandas as pd
-from tqdm import tqdm
 
 from helpers.common import results
+from helpers.common.progress import progress
 from helpers.running import kernels, runner
 from helpers.running.parameters import inspect
 
@@ -33,7 +33,7 @@ def execute(names: list[str] | None = None, *, force: bool = False, workers: int
     before = {name: reads(name, names) for name in names}
     waiting, running, rows = list(names), {}, {}
     try:
-        with tqdm(total=len(names), desc="workbook", unit="notebook", disable=None) as bar:
+        with progress(None, "workbook", len(names)) as bar:
             while waiting or running:
                 ready = [name for name in waiting if before[name] <= set(rows)][: workers - len(running)]
                 threads = 0 if not running and len(ready) == 1 else max(1, _cores() // workers)  # 0: all

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from helpers.common import stats
+from helpers.common.progress import progress
 from helpers.embeddings import activations, retrieval
 from helpers.embeddings.activations import Activations
 from helpers.models.loading import LanguageModel
@@ -66,7 +66,7 @@ def grid(
     """
     before = before or activations.embed(lm, table)
     parts, levels = [], levels_of(before, metrics)
-    for key, edits in tqdm(plans.items(), desc="steering", unit="plan", disable=None):
+    for key, edits in progress(plans.items(), "steering"):
         with steered(lm, edits):
             after = activations.embed(lm, table, before.layers)
         found = measure(before, after, metrics=metrics, seed=seed, levels=levels)
@@ -120,7 +120,7 @@ def left_out(fit: Activations, table: Activations, groups: Mapping[str, str]) ->
 def over(lm: LanguageModel, table: pd.DataFrame, edits: Sequence, strengths: Sequence[float], *, layer: int) -> dict:
     """Strength -> states [sentence, hidden] of one layer under the edits, for maps and sliders."""
     states = {}
-    for strength in tqdm(strengths, desc="strengths", disable=None):
+    for strength in progress(strengths, "strengths"):
         with steered(lm, edits, strength):
             states[strength] = activations.embed(lm, table, [layer]).layer(layer).numpy()
     return states

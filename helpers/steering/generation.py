@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from helpers.common.lookup import known
+from helpers.common.progress import progress
 from helpers.corpora.registry import flores_id
 from helpers.embeddings.batching import by_length, tokenised
 from helpers.models.loading import LanguageModel
@@ -62,7 +62,7 @@ def sample(
         raise ValueError(f"max_tokens={max_tokens} but {lm.name} reads {_limit(lm)} with the start token; ask for less")
     draws = np.stack([np.random.default_rng([seed, i]).random(max_tokens) for i in range(n)])
     pick, texts = partial(_pick, temperature=temperature, top_p=top_p), []
-    with tqdm(total=n, unit="text", disable=None) as bar:
+    with progress(None, "writing", n) as bar:
         for part in np.split(draws, range(batch, n, batch)):
             texts += lm.tokenizer.batch_decode(_continued(lm, part, pick), skip_special_tokens=True)
             bar.update(len(part))

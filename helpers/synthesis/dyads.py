@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from helpers.abx import scoring
+from helpers.common.progress import progress
 from helpers.embeddings import activations, retrieval
 from helpers.embeddings.activations import Activations
 from helpers.models.loading import LanguageModel
@@ -40,7 +40,7 @@ def steered_hits(
 ) -> dict[str, np.ndarray]:
     """Language steered to -> `hits` under its edits, for every language of `plans`."""
     found = {}
-    for toward, edits in tqdm(plans.items(), desc=note, unit="language", disable=None):
+    for toward, edits in progress(plans.items(), note):
         with steered(lm, edits):
             found[toward] = hits(activations.embed(lm, table, [layer]), layer)
     return found

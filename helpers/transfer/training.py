@@ -12,10 +12,10 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from tqdm import tqdm
 
 from helpers import corpora
 from helpers.common.lookup import known
+from helpers.common.progress import progress
 from helpers.corpora import text
 from helpers.embeddings import activations
 from helpers.models.loading import LanguageModel
@@ -171,7 +171,7 @@ def measure(
     learned, tested = _features(task, representation, train, test, lm, layer)
     found: list[dict[str, np.ndarray]] = []
     sources = train.groupby("language", sort=False)
-    for _, part in tqdm(sources, f"{task}, {representation}", disable=None, unit="source"):
+    for _, part in progress(sources, f"{task}, {representation}"):
         found.append(right(learned[part.index], part, tested, test, seed=seed))
     correct = {metric: _shares(test, np.stack([answers[metric] for answers in found])) for metric in TASKS[task]}
     label = test[{"topics": "topic", "pos": "upos", "parsing": "deprel"}[task]].groupby(test["language"], sort=False)

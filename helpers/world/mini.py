@@ -23,7 +23,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch.nn.utils.rnn import pad_sequence
-from tqdm.auto import tqdm
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -33,6 +32,7 @@ from transformers import (
 )
 
 from helpers import DATA
+from helpers.common.progress import progress
 from helpers.world import worlds
 
 CHUNK = 100  # steps whose documents are drawn, tokenised and bucketed by length together
@@ -154,7 +154,7 @@ def _train(made: Recipe, folder: Path) -> None:
     )
     done, seconds, log = _resume(model, optimiser, folder)
     keep, began = set(schedule(made)), time.monotonic() - seconds
-    bar = tqdm(total=made.steps, initial=done, desc="pretraining", unit="step", disable=None)
+    bar = progress(None, "pretraining", made.steps, done)
     if done == 0:
         _keep(model, words, optimiser, folder, 0, 0.0, log)
     try:

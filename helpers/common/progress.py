@@ -1,0 +1,20 @@
+"""Progress bars for the person who watches, and for nobody else."""
+
+import os
+from collections.abc import Iterable
+
+from tqdm.auto import tqdm
+
+_shown: list[tqdm] = []  # the bar begun last; a closed one counts as disabled
+
+
+def progress(iterable: Iterable | None = None, label: str = "", total: int | None = None, done: int = 0) -> tqdm:
+    """A bar over the items, or one to `update` by hand towards `total`, `done` of which were there before.
+
+    One bar at a time: work inside a watched loop shows none. Headless runs, and a stderr that is no screen, show none.
+    """
+    hidden = bool(os.environ.get("ISOGLOSS_RUN")) or any(not bar.disable for bar in _shown)
+    bar = tqdm(iterable, label, total, initial=done, leave=False, disable=hidden or None)
+    if not bar.disable:
+        _shown[:] = [bar]
+    return bar
