@@ -63,10 +63,10 @@ def tasks(
     chosen = {"fit": list(sources), "test": list(languages)}
     plain = {split: corpora.load(corpus, names, split) for split, names in chosen.items()}
     known_topics = all(table["topic"].notna().all() for table in plain.values())
-    found = {"topic": tuple(_first(table, sentences) for table in plain.values())} if known_topics else {}
+    found = {"topic": tuple(corpora.first(table, sentences) for table in plain.values())} if known_topics else {}
     if corpus.partition(":")[0] in ("world", "pud", "ud"):
         banks = ([corpora.treebank(corpus, name, split) for name in names] for split, names in chosen.items())
-        found["upos"] = tuple(_first(pd.concat(parts, ignore_index=True), trees) for parts in banks)
+        found["upos"] = tuple(corpora.first(pd.concat(parts, ignore_index=True), trees) for parts in banks)
     return found
 
 
@@ -144,10 +144,6 @@ def spread(languages: Sequence[str], most: int = 6) -> list[str]:
 
 def _probe(alpha: float):
     return make_pipeline(StandardScaler(), RidgeClassifier(alpha=alpha))
-
-
-def _first(table: pd.DataFrame, sentences: int) -> pd.DataFrame:
-    return table[table["sentence"].isin(table["sentence"].unique()[:sentences])].reset_index(drop=True)
 
 
 def _refuse_shared(train: Activations, test: Activations) -> None:

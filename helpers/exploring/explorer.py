@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from helpers import corpora
 from helpers.common.lookup import known
 from helpers.embeddings import activations, projection, retrieval
 from helpers.embeddings.activations import Activations
@@ -191,7 +192,7 @@ class Explorer:
         return projection.maps(states, self.table, method=self.projection, seed=self.seed, **shape)
 
     def _perplexity(self, setting: Setting, strength: float) -> float:
-        few = self.table[self.table["sentence"].isin(self.table["sentence"].unique()[:_READ])]
+        few = corpora.first(self.table, _READ)
         plan = self._plan(setting) if strength else ()
         cost = self._under(("perplexity", *plan), setting, strength, partial(generation.perplexity, self.lm, few))
         return float(np.exp(np.log(cost["perplexity"]).mean()))

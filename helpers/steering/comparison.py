@@ -11,15 +11,15 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
+from helpers import corpora
+from helpers.common.progress import progress
 from helpers.embeddings import activations, retrieval
 from helpers.embeddings.activations import Activations
 from helpers.models.loading import LanguageModel
 from helpers.steering import effects, generation, methods
 from helpers.steering.fitting import Fitting
 from helpers.steering.hooks import steered
-from helpers.world import worlds
 
 _READ = 12  # sentences of each language whose perplexity is taken
 _METRICS = ("top1", "centred", "pairs_matched")
@@ -82,7 +82,7 @@ def compare(
     levels = effects.levels_of(last, _METRICS)
     base = _row(lm, table, last, levels, seed)
     rows = [("untouched", "", 0.0, *base[:-1], speaks(lm, table), 1.0)]
-    for (method, setting), edits in tqdm(plans.items(), desc="methods", unit="plan", disable=None):
+    for (method, setting), edits in progress(plans.items(), "methods"):
         for strength in strengths:
             with steered(lm, edits, strength):
                 (*found, seconds), share = _row(lm, table, last, levels, seed), speaks(lm, table)
@@ -102,8 +102,8 @@ def frontier(table: pd.DataFrame) -> pd.DataFrame:
 
 def lexicon(corpus: str) -> pd.DataFrame | None:
     """The words of a world's languages; None for any other corpus, whose languages py3langid tells apart."""
-    name, _, which = corpus.partition(":")
-    return worlds.build(which or "default").lexicon() if name == "world" else None
+    world = corpora.world_of(corpus)
+    return world.lexicon() if world else None
 
 
 def written(
@@ -124,7 +124,7 @@ def written(
     columns, rows = ["k", "share", "own", "others"], []
     if not generation.writes(lm):
         return pd.DataFrame(columns=columns)
-    for k, edits in tqdm(plans.items(), desc="writing", unit="k", disable=None):
+    for k, edits in progress(plans.items(), "writing"):
         with steered(lm, edits):
             share = _share(lm, table, toward, samples, lexicon, seed)
             cost = generation.perplexity(lm, table).set_index("language").perplexity
@@ -137,11 +137,10 @@ def paraphrased(lm: LanguageModel, table: pd.DataFrame, plans: Mapping[tuple, Se
 
     Only for sentences of a world that have one; chance is one over their number. Empty for any other corpus.
     """
-    name, _, which = corpus.partition(":")
-    columns, rows = ["edit", "language", "layer", "top1"], []
-    if name != "world":
+    world, columns, rows = corpora.world_of(corpus), ["edit", "language", "layer", "top1"], []
+    if world is None:
         return pd.DataFrame(columns=columns)
-    others = worlds.build(which or "default").sentences(list(table.language.unique()), paraphrase=True)
+    others = world.sentences(list(table.language.unique()), paraphrase=True)
     both = table[["language", "sentence", "text"]].merge(others, on=["language", "sentence"], suffixes=("", "_other"))
     for (edit,), edits in plans.items():
         with steered(lm, edits) if edits else nullcontext():
@@ -174,7 +173,7 @@ def _row(lm: LanguageModel, table: pd.DataFrame, before: Activations, levels: Ma
     seconds = time.perf_counter() - start
     found = effects.measure(before, after, metrics=_METRICS, seed=seed, levels=levels).set_index("metric")
     top = found.loc["top1"]
-    read = table[table.sentence.isin(table.sentence.unique()[:_READ])]
+    read = corpora.first(table, _READ)
     cost = generation.perplexity(lm, read).perplexity if generation.writes(lm) else pd.Series([np.nan])
     numbers = (top.after, top.change, top.low, top.high, found.after["centred"], found.after["pairs_matched"])
     return (*numbers, float(np.exp(np.log(cost).mean())), seconds)

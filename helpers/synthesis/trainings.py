@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
-from helpers import models
+from helpers import corpora, models
+from helpers.common.progress import progress
 from helpers.embeddings import activations, retrieval
 from helpers.models.loading import LanguageModel
 from helpers.steering import experts, methods
@@ -40,7 +40,7 @@ def measure(name: str, *, k: int, layer: int, seed: int = 0) -> pd.DataFrame:
         raise ValueError(f"{name} was trained without twins; take mini-twins, or a seed of it")
     mini.ensure(name)
     lm, grown = models.load(name), mini.world_of(made)
-    fit, test = (_few(grown.sentences(split=split)) for split in ("fit", "test"))
+    fit, test = (corpora.first(grown.sentences(split=split), SENTENCES) for split in ("fit", "test"))
     states, asked = activations.embed(lm, test, [layer]), _asked(grown, twins)
     retrieved = dyads.retrieved(dyads.hits(states, layer), states.languages, "retrieval")
     parts = [_told(states), retrieved]
@@ -77,10 +77,6 @@ def _told(states: activations.Activations) -> pd.DataFrame:
     return found.assign(quantity=found["quantity"].str.partition("@")[0])
 
 
-def _few(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["sentence"].isin(table["sentence"].unique()[:SENTENCES])].reset_index(drop=True)
-
-
 def _shared(responses: Mapping, table: pd.DataFrame, twins: Mapping[str, tuple], k: int) -> pd.DataFrame:
     """Experts shared by natural languages, and with each twin, which takes its original's place in the pool."""
     labels = table["language"].to_numpy()
@@ -109,7 +105,7 @@ def _gain(
     natural, rows = list(dict.fromkeys(source for source, _ in asked)), []
     fitting = Fitting(lm, fit[fit["language"].isin(natural)].reset_index(drop=True), pools=("max",))
     was = before.set_index(["source", "target"])["value"]
-    for source in tqdm(natural, desc="steering", unit="language", disable=None):
+    for source in progress(natural, "steering"):
         targets = [q for p, q in asked if p == source and q != source]
         part = test[test["language"].isin([source, *targets])].reset_index(drop=True)
         with steered(lm, methods.fit("overwrite", fitting, source, k=k, seed=seed)):
@@ -123,9 +119,9 @@ def _gain(
 def _transfer(lm: LanguageModel, grown: worlds.World, sources: Sequence[str], task: str, seed: int) -> pd.DataFrame:
     """table[source, target, quantity, value]: heads on the model's last layer, trained on `fit`, tested on `test`."""
     if task == "topics":
-        train, test = grown.sentences(list(sources), "fit"), _few(grown.sentences(split="test"))
+        train, test = grown.sentences(list(sources), "fit"), corpora.first(grown.sentences(split="test"), SENTENCES)
     else:
-        trees = [[grown.treebank(name, "fit") for name in sources], [grown.treebank(name) for name in grown.members]]
-        train, test = pd.concat(trees[0], ignore_index=True), _few(pd.concat(trees[1], ignore_index=True))
+        train = pd.concat([grown.treebank(name, "fit") for name in sources], ignore_index=True)
+        test = corpora.first(pd.concat([grown.treebank(name) for name in grown.members]), SENTENCES)
     found = training.measure(task, "encoder", train, test, lm=lm, seed=seed).table
     return found.rename(columns={"score": "value"}).assign(quantity=task)[[*dyads.KEYS, "value"]]

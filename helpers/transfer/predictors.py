@@ -12,7 +12,6 @@ import pandas as pd
 from helpers import corpora
 from helpers.corpora import typology
 from helpers.transfer import measures
-from helpers.world import worlds
 
 DATABASES = ("syntactic", "phonological", "inventory", "grambank", "genealogical", "geographic", "script")
 
@@ -23,7 +22,7 @@ def families(corpus: str, languages: Sequence[str]) -> dict[str, str]:
     Families of real languages are Glottolog's; without the package that holds them they are the scripts.
     """
     found = corpora.groups(corpus, languages)
-    if not corpus.startswith("world"):
+    if not corpora.world_of(corpus):
         try:
             found = dict(zip(languages, typology.languages(languages)["family"]))
         except LookupError as error:
@@ -53,8 +52,8 @@ def ordered(table: pd.DataFrame, languages: Sequence[str]) -> pd.DataFrame:
 
 
 def _known(corpus: str, languages: list[str]) -> pd.DataFrame:
-    if corpus.startswith("world"):
-        exact = worlds.build(corpus.partition(":")[2] or "default").similarity()
+    if world := corpora.world_of(corpus):
+        exact = world.similarity()
         return measures.measure(list(dict.fromkeys(exact["measure"])), languages, exact=exact)
     try:
         return measures.measure(DATABASES, languages)
