@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from helpers.common import results, store
 from helpers.running import cli as command_line
-from helpers.running import pages, records, report, runner, sweep
+from helpers.running import records, report, runner, sweep
 
 __all__ = ["home"]
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -23,7 +23,7 @@ def _here(home, monkeypatch):
     monkeypatch.setattr(report, "ROOT", home)
 
 
-def pretend(path: Path, monkeypatch, failing: str = "") -> None:
+def pretend(path: Path, monkeypatch, failing: str = "", figure: Figure | None = None) -> None:
     """Runs of a sweep as they lie on disk, without executing notebooks."""
 
     def notebook(source, given):
@@ -36,7 +36,7 @@ def pretend(path: Path, monkeypatch, failing: str = "") -> None:
             nbformat.write(book, folder / name.replace(".ipynb", ".failed.ipynb"))
             raise RuntimeError(f"{source} failed in cell 2, ValueError: {EVIL}")
         nbformat.write(book, folder / name)
-        results.write_figure(Figure((1, 1)), "01-some", folder)
+        results.write_figure(figure or Figure((1, 1)), "01-some", folder)
         marker = {"started": 0.0, "completed": 1.0, "asked": 1.0, "seconds": 61.0, "inputs": [], "default": True}
         output = {"notebook": row["notebook"], "output": str(folder / name), "run": row["run"]}
         store.write_json(folder / results.MARKER, store.describe(row["parameters"]) | marker | output)
@@ -95,31 +95,24 @@ def test_a_notebook_keeps_its_tables_and_loses_what_could_act():
     cells[1].outputs.append(
         nbformat.v4.new_output("stream", text=" 3%|▎ | 1/38 [00:00<00:01, 30it/s]\rkept\n", name="stderr")
     )
-    body = pages.notebook(nbformat.v4.new_notebook(cells=cells))
+    body, _ = report.body_of(nbformat.v4.new_notebook(cells=cells))
     assert re.search(r"<h1[^>]*>Title", body) and "<em>words</em>" in body and "<th>a</th>" in body
     assert "kept" in body and "it/s" not in body and "IntSlider" not in body
     for banned in ("<script", "onclick", "<img src=x", "javascript:", "<style"):
         assert banned not in body
 
 
-def test_a_figure_is_captioned_with_what_its_notebook_says_of_it():
-    def code(source: str, said: str = "") -> nbformat.NotebookNode:
-        shown = [nbformat.v4.new_output("display_data", {"text/markdown": said})] if said else []
-        return nbformat.v4.new_code_cell(source, outputs=shown)
-
-    book = nbformat.v4.new_notebook(
-        cells=[
-            code('files += results.write_figure(figure, "01-some", where)'),
-            code("reading", "Mean:\n\n- it **rises**, a < b\n- it ends\n\n| a | b |\n| --- | --- |\n| 1 | 2 |"),
-            code("more", "Another text."),
-            code('files += results.write_figure(figure, f"01-of_{kind}", where)', "Here."),
-            code('files += results.write_figure(figure, "01-silent", where)'),
-            nbformat.v4.new_markdown_cell("## Another section"),
-            code("reading", "Of something else."),
-        ]
-    )
-    assert report._readings(book) == {"01-some": "Mean: it rises, a < b; it ends", "01-of_*": "Here."}
-    assert pages.plain("word " * 200).endswith("word …") and len(pages.plain("word " * 200)) <= 480
+def test_a_figure_is_captioned_with_the_titles_that_it_was_saved_with(home, monkeypatch):
+    figure = Figure((2, 1))
+    figure.suptitle("Meaning <b>rises</b>")
+    for ax, title in zip(figure.subplots(1, 2), ("layer 0", "layer\n1")):
+        ax.set_title(title)
+    path = write_sweep(home)
+    pretend(path, monkeypatch, figure=figure)
+    sweep.execute(path)
+    index = report.write("small").read_text(encoding="utf-8")
+    assert "<figcaption>Meaning &lt;b&gt;rises&lt;/b&gt;; layer 0; layer 1</figcaption>" in index
+    assert "alt='01-some: Meaning &lt;b&gt;rises" in index
 
 
 def test_pages_hold_in_a_real_browser_at_desktop_and_phone_width(home, monkeypatch):

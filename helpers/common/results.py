@@ -68,16 +68,19 @@ def figure_folders(folder: Path | None = None) -> list[Path]:
 def write_figure(figure: object, name: str, folder: Path | None = None) -> list[Path]:
     """The files written: `<name>.png` in each of `figure_folders(folder)`, and in the run's own `<name>.svg` as well.
 
-    They bear no date, so that equal figures are equal files.
+    They bear no date, so that equal figures are equal files, and their titles as a caption that travels with them.
     """
     from matplotlib import rc_context  # here, because most of what imports this module draws nothing
 
     own, *shown = figure_folders(folder)
     figure.draw_without_rendering()
     around = figure.get_tightbbox().padded(_MARGIN)  # found once, where bbox_inches="tight" would find it for each file
+    titles = [figure.get_suptitle(), *(ax.get_title() for ax in figure.axes)]
+    caption = "; ".join(dict.fromkeys(" ".join(title.split()) for title in titles if title))
     paths = [own / f"{name}{suffix}" for suffix in _UNDATED]
     for path in paths:
-        options = {"format": path.suffix[1:], "metadata": _UNDATED[path.suffix], "dpi": 150, "bbox_inches": around}
+        about = _UNDATED[path.suffix] | {"Description": caption}
+        options = {"format": path.suffix[1:], "metadata": about, "dpi": 150, "bbox_inches": around}
         with store.whole(path) as temporary, rc_context({"svg.hashsalt": name}):
             figure.savefig(temporary, **options)
     for place in shown:

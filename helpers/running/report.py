@@ -1,23 +1,35 @@
 """Reports: a run, a sweep or the whole workbook as one folder of pages that opens from disk.
 
-One idea: a report is made from what lies in data/results, never from a kernel, so that it can be made of failed and
-half-finished work too, and made again at any time.
+A report is made from what lies in data/results, never from a kernel, so it can be made of failed and half-finished work
+too. nbconvert lays out the notebooks, `report.html.j2` the index; text is escaped where it enters a page, and each page
+forbids scripts and remote content to its browser.
 """
 
 import json
 import re
 import shutil
 import time
-from fnmatch import fnmatchcase
-from html import escape
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
+import bleach
 import nbformat
+from jinja2 import Environment, FileSystemLoader
+from nbconvert import HTMLExporter
+from PIL import Image
 
 from helpers import DATA, ROOT
 from helpers.common import results, store
 from helpers.common.lookup import known
-from helpers.running import pages, records
+from helpers.running import records
+
+_TAGS = """
+    a abbr b blockquote br code dd div dl dt em h1 h2 h3 h4 h5 h6 hr i img li ol p pre s span strong sub sup
+    table tbody td tfoot th thead tr ul
+""".split()  # noqa: SIM905
+_SPANS = ["colspan", "rowspan"]
+_ATTRIBUTES = {"*": ["class", "id"], "a": ["href", "title"], "img": ["src", "alt"], "td": _SPANS, "th": _SPANS}
 
 
 def write(what: str = "", out: Path | None = None) -> Path:
@@ -28,12 +40,19 @@ def write(what: str = "", out: Path | None = None) -> Path:
     """
     name, rows = _rows(Path(what).stem if what.endswith(".yaml") else what)
     folder = Path(out) if out else DATA / "results" / "reports" / results.part(name)
-    folder.mkdir(parents=True, exist_ok=True)
-    varied = _varied(rows)
+    varied, shared = _parameters(rows)
+    gallery: dict[str, list] = {}
     for row in rows:
-        _write_notebook(folder, row)
-        _copy_figures(folder, row)
-    return store.write_text(folder / "index.html", pages.page(f"Isogloss: {name}", _index(name, rows, varied)))
+        row |= {"error": row["error"].replace(f"{ROOT}/", ""), "time": _duration(row["seconds"])}
+        row["page"] = _write_notebook(folder, row)
+        about = ", ".join(f"{name} {row['parameters'][name]}" for name in varied if name in row["parameters"])
+        for figure, path, caption in _copied_figures(folder, row):
+            gallery.setdefault(figure, []).append((path, about or caption or row["notebook"]))
+    about = f"{len(rows)} runs, {_duration(sum(row['seconds'] for row in rows))} of work"
+    about += "".join(f"; helpers {row['helpers']}, commit {row['commit'][:10] or 'unknown'}" for row in rows[:1])
+    content = dict(name=name, about=about, counts=Counter(row["status"] for row in rows), shared=shared)
+    content |= dict(rows=rows, varied=varied, gallery=gallery, now=time.strftime("%Y-%m-%d %H:%M"))
+    return _write_page(folder / "index.html", title=f"Isogloss: {name}", **content)
 
 
 def _rows(what: str) -> tuple[str, list[dict]]:
@@ -46,10 +65,9 @@ def _rows(what: str) -> tuple[str, list[dict]]:
     runs = {path.parent.name: path for path in DATA.glob(f"results/*/*/*/{results.MARKER}")}
     if what:
         return what, [_row(runs[known(what, [*runs, *sweeps], "run or sweep with results")])]
-    newest: dict[str, dict] = {}
-    for row in sorted(map(_row, runs.values()), key=lambda row: row["asked"]):
-        if row["default"]:
-            newest[row["notebook"]] = row
+    newest = {
+        row["notebook"]: row for row in sorted(map(_row, runs.values()), key=lambda x: x["asked"]) if row["default"]
+    }
     if not newest:
         raise LookupError("no default run has completed; run first: python -m helpers workbook")
     return "workbook", [newest[name] for name in sorted(newest)]
@@ -62,122 +80,79 @@ def _row(path: Path) -> dict:
     return marker | {"status": "completed", "error": "", "folder": path.parent, "started": started}
 
 
-def _varied(rows: list[dict]) -> list[str]:
-    """Parameters that differ between runs of one notebook; ids of earlier runs among them tell a reader nothing."""
-    seen: dict[tuple, set] = {}
+def _parameters(rows: list[dict]) -> tuple[list[str], dict]:
+    """Names of the parameters that differ between runs of one notebook, and those with one value in all that have them.
+
+    Ids of earlier runs are left out of the first: they tell a reader nothing.
+    """
+    seen: dict[str, list] = {}
     for row in rows:
         for name, value in row["parameters"].items():
-            seen.setdefault((name, row["notebook"]), set()).add(repr(value))
-    varied = dict.fromkeys(name for (name, _), values in seen.items() if len(values) > 1)
-    return [name for name in varied if not name.endswith("_run")]
+            seen.setdefault(name, []).append((row["notebook"], value))
+    varied = [
+        name
+        for name, found in seen.items()
+        if not name.endswith("_run") and any(a == b and x != y for a, x in found for b, y in found)
+    ]
+    return varied, {name: found[0][1] for name, found in seen.items() if all(v == found[0][1] for _, v in found)}
 
 
-def _write_notebook(folder: Path, row: dict) -> None:
+def _write_notebook(folder: Path, row: dict) -> str:
     """The page of a run's notebook, as far as it came; none where it never started."""
     found = [row["folder"] / f"{row['notebook']}{end}" for end in (".ipynb", ".failed.ipynb", ".partial.ipynb")]
     source = next((path for path in found if path.is_file()), None)
-    row["page"] = f"notebooks/{row['run']}.html" if source else ""
-    row["readings"] = {}
     if not source:
-        return
-    book = nbformat.read(source, as_version=4)
-    row["readings"] = _readings(book)
-    head = f"<p><a href='../index.html'>← all runs</a> {pages.chip(row['status'])}</p>"
-    head += (
-        f"<details><summary>parameters of {escape(row['run'])}</summary>{pages.parameters(row['parameters'])}</details>"
-    )
-    body = head + _error(row) + pages.notebook(book)
-    store.write_text(folder / row["page"], pages.page(row["notebook"], body, narrow=True))
+        return ""
+    body, colours = body_of(nbformat.read(source, as_version=4))
+    page = f"notebooks/{row['run']}.html"
+    _write_page(folder / page, title=row["notebook"], row=row, body=body, colours=colours)
+    return page
 
 
-def _readings(book: nbformat.NotebookNode) -> dict[str, str]:
-    """Name of a figure -> what the notebook says of it: the next text among its section's outputs, in plain words.
-
-    Names that the notebook fills in stand as patterns: `05-doses_{kin}` is `05-doses_*`.
-    """
-    found, open_names = {}, []
-    for cell in book.cells:
-        if cell.cell_type == "markdown":
-            open_names = [] if cell.source.startswith("#") else open_names
-            continue
-        written = re.findall(r"write_figure\([^\n]*?\"([\w-]+(?:\{[^}]*\}[\w-]*)*)\"", cell.source)
-        open_names += [re.sub(r"\{[^}]*\}", "*", name) for name in written]
-        texts = [out.data["text/markdown"] for out in cell.outputs if "text/markdown" in out.get("data", {})]
-        if texts:
-            found |= dict.fromkeys(open_names, pages.plain(texts[0]))
-            open_names = []
-    return found
-
-
-def _copy_figures(folder: Path, row: dict) -> None:
-    row["figures"] = []
+def _copied_figures(folder: Path, row: dict) -> list[tuple[str, str, str]]:
+    """(name, path in the report, caption) of each figure of a run; the caption travels in the picture."""
+    copied = []
     for source in sorted((row["folder"] / "figures").glob("*.png")):
         target = Path("figures", row["run"], source.name)
         (folder / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, folder / target)
-        row["figures"].append(target.as_posix())
+        with Image.open(source) as image:
+            copied.append((source.stem, target.as_posix(), image.info.get("Description", "")))
+    return copied
 
 
-def _index(name: str, rows: list[dict], varied: list[str]) -> str:
-    """Body of the index page: what ran and how it went, then every figure beside those of its name."""
-    counts = {
-        status: sum(row["status"] == status for row in rows) for status in dict.fromkeys(r["status"] for r in rows)
-    }
-    chips = "".join(f"<li>{pages.chip(f'{count} {status}', status)}</li>" for status, count in counts.items())
-    seconds = sum(row["seconds"] for row in rows)
-    about = f"{len(rows)} runs, {_duration(seconds)} of work; helpers {rows[0]['helpers']}" if rows else "no runs yet"
-    commit = f", commit {rows[0]['commit'][:10]}" if rows and rows[0]["commit"] else ""
-    same = _shared(rows)
-    fixed = pages.folded("parameters that all share", pages.parameters(same)) if same else ""
-    lines = pages.table((_line(row, varied) for row in rows), numbers=["time"])
-    return (
-        f"<h1>{escape(name.capitalize())}</h1><p class='about'>{escape(about + commit)}</p>"
-        f"<ul class='chips'>{chips}</ul>{fixed}<h2>Runs</h2>{lines}{_gallery(rows, varied)}"
-        f"<footer>Written {time.strftime('%Y-%m-%d %H:%M')} by Isogloss, python -m helpers report</footer>"
-    )
+def _write_page(path: Path, **content: object) -> Path:
+    layout = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+    return store.write_text(path, layout.get_template("report.html.j2").render(content))
 
 
-def _shared(rows: list[dict]) -> dict:
-    """Parameters that have one value in all runs that have them."""
-    seen: dict[str, list] = {}
-    for row in rows:
-        for name, value in row["parameters"].items():
-            seen.setdefault(name, []).append(value)
-    return {name: values[0] for name, values in seen.items() if all(value == values[0] for value in values)}
+def body_of(book: nbformat.NotebookNode) -> tuple[str, str]:
+    """An executed notebook as HTML, reduced to harmless tags, and the style sheet of its code."""
+    exporter = HTMLExporter(template_name="basic", sanitize_html=True, filters={"clean_html": _clean})
+    cells = [cell | {"outputs": list(filter(None, map(_output, cell.get("outputs", []))))} for cell in book.cells]
+    body, resources = exporter.from_notebook_node(nbformat.from_dict(book | {"cells": cells}))
+    return body, "\n".join(resources["inlining"]["css"])
 
 
-def _line(row: dict, varied: list[str]) -> dict[str, str]:
-    """Cells of a run in the table of runs."""
-    title = escape(row["notebook"])
-    cells = {"notebook": f"<a href='{row['page']}'>{title}</a>" if row["page"] else title}
-    cells |= {name: escape(str(row["parameters"].get(name, ""))) for name in varied}
-    cells |= {"status": pages.chip(row["status"]) + _error(row), "time": _duration(row["seconds"])}
-    return cells | {"started": escape(row["started"].replace("T", " ").rstrip("Z"))}
+def _clean(html: str | bytes) -> str:
+    """The HTML with any tag that is not for text, tables and pictures shown as the text it is."""
+    text = html.decode() if isinstance(html, bytes) else html
+    return bleach.clean(text, tags={*_TAGS}, attributes=_ATTRIBUTES, protocols={"https", "mailto"})
 
 
-def _error(row: dict) -> str:
-    """What went wrong, folded away; without this machine's own paths."""
-    if not row["error"]:
-        return ""
-    told = row["error"].replace(f"{ROOT}/", "")
-    return pages.folded("why", f"<pre>{escape(told)}</pre>")
-
-
-def _gallery(rows: list[dict], varied: list[str]) -> str:
-    """All figures, those of one name side by side."""
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        about = ", ".join(f"{name} {row['parameters'][name]}" for name in varied if name in row["parameters"])
-        for path in row["figures"]:
-            name = Path(path).stem
-            said = next((text for figure, text in row["readings"].items() if fnmatchcase(name, figure)), "")
-            caption = about or said or f"{name} · {row['notebook']}"
-            alt = ": ".join(filter(None, [", ".join(filter(None, [name, about])), said]))
-            found.setdefault(name, []).append(pages.figure(path, caption, alt))
-    parts = [f"<h3>{escape(name)}</h3><div class='figures'>{''.join(each)}</div>" for name, each in found.items()]
-    if found and all(len(each) == 1 for each in found.values()):
-        parts = [f"<div class='figures'>{''.join(each[0] for each in found.values())}</div>"]
-    return f"<h2>Figures</h2>{''.join(parts)}" if parts else ""
+def _output(output: Mapping) -> dict | None:
+    """The output as it goes on a page; None for what means nothing on paper: widgets and progress bars."""
+    data = output.get("data", {})
+    if "application/vnd.jupyter.widget-view+json" in data and "image/png" not in data:
+        return None
+    if output.get("output_type") == "stream":
+        lines = [line.rpartition("\r")[2] for line in output["text"].split("\n")]
+        text = "\n".join(line for line in lines if not re.search(r"\d%\||it/s\]", line))
+        return output | {"text": text} if text.strip() else None
+    if "text/html" in data:
+        html = re.sub(r"<(style|script)\b.*?</\1\s*>", "", "".join(data["text/html"]), flags=re.S | re.I)
+        return output | {"data": data | {"text/html": html}}
+    return output
 
 
 def _duration(seconds: float) -> str:

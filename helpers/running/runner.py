@@ -23,6 +23,7 @@ from nbclient.exceptions import DeadKernelError
 
 from helpers import FIGURES, HOUSE, ROOT, corpora
 from helpers.common import results, store
+from helpers.corpora import loading
 from helpers.models import hub
 from helpers.running import kernels
 from helpers.running.parameters import Parameter, check, inspect, nearest
@@ -117,7 +118,7 @@ def _refuse_corpus(name: str, *languages: str) -> None:
 def _placed(corpus: str) -> str:
     """The corpus, a file or folder of one's own by its path from the root, from which the kernel will read it."""
     kind, _, where = corpus.partition(":")
-    return f"{kind}:{ROOT / os.path.expanduser(where)}" if kind in corpora.OWN and where else corpus
+    return f"{kind}:{ROOT / os.path.expanduser(where)}" if kind in loading.OWN and where else corpus
 
 
 def _plan(source: Path, declared: Mapping[str, Parameter], given: Mapping, output: Path | None) -> dict:
