@@ -1,17 +1,19 @@
 """Each line of the doctor says how things stand and, where they fall short, what to do."""
 
+import importlib.util
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
-import torch
 from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from helpers.running import cli as command_line
 from helpers.running import doctor
 
-TOPICS = "Python packages extras threads memory accelerator disk caches fonts hub corpora".split()  # noqa: SIM905
+TOPICS = "python packages extras threads memory accelerator disk caches fonts hub corpora".split()  # noqa: SIM905
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +26,7 @@ def place(tmp_path, monkeypatch):
 
 def look(what: str) -> tuple[str, str, str]:
     """Verdict, what was found and the advice on one topic."""
-    rows = {row[0]: row[1:] for row in (check() for check in [getattr(doctor, f"_{what}")])}
-    return next(iter(rows.values()))
+    return getattr(doctor, f"_{what}")()
 
 
 def test_every_line_that_is_not_ok_says_what_to_do():
@@ -60,12 +61,22 @@ def test_packages_are_held_against_the_constraints(monkeypatch):
     assert look("packages")[:2] == ("wrong", "missing: scipy")
 
 
-def test_more_threads_than_cores_and_a_gpu_without_a_driver_are_noted(monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 10_000)
-    assert "export OMP_NUM_THREADS=" in look("threads")[2]
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/nvidia-smi")
-    assert look("accelerator")[0] == "wrong"
+def test_more_threads_than_cores_and_a_torch_without_cuda_are_noted(monkeypatch, place):
+    monkeypatch.setenv("OMP_NUM_THREADS", "10000")
+    assert look("threads")[0] == "note" and "export OMP_NUM_THREADS=" in look("threads")[2]
+    (place / "nvidia-smi").write_text("#!/bin/sh\necho 'NVIDIA A100, 40960 MiB'\n")
+    (place / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(place), prepend=":")
+    (place / "version.py").write_text("cuda: Optional[str] = None\n")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: SimpleNamespace(origin=str(place / "__init__.py")))
+    assert look("accelerator")[0] == "wrong" and "NVIDIA A100" in look("accelerator")[1]
+    (place / "version.py").write_text("cuda: Optional[str] = '12.8'\n")
+    assert look("accelerator") == ("ok", "NVIDIA A100, 40960 MiB", "")
+
+
+def test_looking_loads_no_torch():
+    check = "import sys; from helpers.running import doctor; doctor.examine(); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True).stdout.strip() == "False"
 
 
 def test_hub_access_and_caches_are_told(monkeypatch, place):
@@ -73,7 +84,7 @@ def test_hub_access_and_caches_are_told(monkeypatch, place):
     assert look("hub")[1] == "off (HF_HUB_OFFLINE)" and "prefetch" in look("hub")[2]
     (place / "data" / "cache").mkdir(parents=True)
     (place / "data" / "cache" / "a").write_bytes(bytes(3 * 2**20))
-    assert "cache 3 MiB" in look("cache")[1]
+    assert "cache 3 MiB" in look("caches")[1]
 
 
 def test_scripts_without_a_font_are_named(monkeypatch):

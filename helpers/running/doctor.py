@@ -1,12 +1,14 @@
 """What this machine and this installation can do, and what to do where they fall short.
 
-One idea: each line is a question that a failed run would raise, asked beforehand, with the command that mends it.
+Each line answers a question that a failed run would raise, with the command that mends it.
 """
 
 import importlib.metadata
+import importlib.util
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +21,6 @@ SCRIPTS = {  # a letter of each script that the corpora are written in
     "Devanagari": "अ", "Bengali": "অ", "Tamil": "அ", "Thai": "ก", "Ethiopic": "አ", "Chinese": "中", "Japanese": "あ",
     "Korean": "한",
 }  # fmt: skip
-_OLDEST = (3, 11)
 _GIB = 2**30
 _ROOM = 5 * _GIB  # a mini model, its runs and a small model of the hub
 _HELD = 20 * _GIB
@@ -27,111 +28,95 @@ _HELD = 20 * _GIB
 
 def examine() -> pd.DataFrame:
     """Table [what, verdict, found, advice], a row for each thing looked at; verdict is ok, note or wrong."""
-    checks = (_python, _packages, _extras, _threads, _memory, _accelerator, _disk, _cache, _fonts, _hub, _corpora)
-    rows = [check() for check in checks]
-    return pd.DataFrame(rows, columns=["what", "verdict", "found", "advice"])
+    checks = (_python, _packages, _extras, _threads, _memory, _accelerator, _disk, _caches, _fonts, _hub, _corpora)
+    rows = [(check.__name__[1:], *check()) for check in checks]
+    table = pd.DataFrame(rows, columns=["what", "verdict", "found", "advice"])
+    return table.assign(advice=table["advice"].where(table["verdict"] != "ok", ""))
 
 
-def _python() -> tuple:
-    found = f"{sys.version.split()[0]} at {sys.executable}"
-    if sys.version_info < _OLDEST:
-        return "Python", "wrong", found, "install Python 3.11 or newer, then: make PYTHON=/path/to/it"
-    return "Python", "ok", found, ""
+def _python() -> tuple[str, str, str]:
+    verdict = "ok" if sys.version_info >= (3, 11) else "wrong"
+    return verdict, f"{sys.version.split()[0]} at {sys.executable}", "Python 3.11 or newer: make PYTHON=/path/to/it"
 
 
-def _packages() -> tuple:
+def _packages() -> tuple[str, str, str]:
     """Installed packages against the versions that the tests passed with; only what the package asks for counts."""
     pinned = _pinned(HOUSE / "constraints.txt")
-    if not pinned:
-        return "packages", "note", "no constraints.txt beside the package", "nothing to compare with"
-    lines = [line for line in importlib.metadata.requires("isogloss") or [] if "extra" not in line]
-    asked = [re.split(r"[^\w.-]", line)[0] for line in lines]
-    versions = {name: _version(name) for name in asked}
+    asked = importlib.metadata.requires("isogloss") or []
+    versions = {name: _version(name) for name in (re.split(r"[^\w.-]", x)[0] for x in asked if "extra" not in x)}
     missing = [name for name, version in versions.items() if not version]
     other = [
         f"{name} {version} (tested: {pinned[_plain(name)]})"
         for name, version in versions.items()
-        if version and version.partition("+")[0] != pinned.get(_plain(name), version)
+        if version.partition("+")[0] != pinned.get(_plain(name), version)
     ]
     mend = "pip install -c constraints.txt -e ."
     if missing:
-        return "packages", "wrong", f"missing: {', '.join(missing)}", mend
+        return "wrong", f"missing: {', '.join(missing)}", mend
     if other:
-        return "packages", "note", f"not as tested: {', '.join(other)}", f"if something fails: {mend}"
-    return "packages", "ok", f"{len(asked)} as in constraints.txt", ""
+        return "note", f"not as tested: {', '.join(other)}", f"if something fails: {mend}"
+    return "ok", f"{len(versions)} as in constraints.txt", ""
 
 
-def _extras() -> tuple:
+def _extras() -> tuple[str, str, str]:
     wanted = {"distributed": "cluster", "dask_jobqueue": "cluster", "cryptography": "cluster", "urielplus": "typology"}
     missing = sorted({extra for name, extra in wanted.items() if not _version(name)})
-    if missing:
-        mend = f"if you need it: pip install -c constraints.txt -e '.[{','.join(missing)}]'"
-        return "extras", "note", f"without {', '.join(missing)}", mend
-    return "extras", "ok", "cluster and typology", ""
+    mend = f"if you need it: pip install -c constraints.txt -e '.[{','.join(missing)}]'"
+    return ("note", f"without {', '.join(missing)}", mend) if missing else ("ok", "cluster and typology", "")
 
 
-def _threads() -> tuple:
-    import torch  # here, so that Python and packages are judged even where torch does not load
-
+def _threads() -> tuple[str, str, str]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found = f"{torch.get_num_threads()} threads for {cores} cores"
-    if torch.get_num_threads() > cores:
-        return "threads", "note", found, f"more threads than cores slow each other down: export OMP_NUM_THREADS={cores}"
-    if torch.get_num_threads() < cores:
-        return "threads", "note", found, "fewer than there are cores; unset OMP_NUM_THREADS for a single run"
-    return "threads", "ok", found, ""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    found = f"{asked or 'as many threads as cores'} for {cores} cores"
+    if asked.isdigit() and int(asked) > cores:
+        return "note", found, f"more threads than cores slow each other down: export OMP_NUM_THREADS={cores}"
+    return (
+        ("note", found, "unset OMP_NUM_THREADS for a single run")
+        if asked not in ("", str(cores))
+        else ("ok", found, "")
+    )
 
 
-def _memory() -> tuple:
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return "memory", "note", "unknown on this system", "4 GiB are enough for the mini model"
-    if total < 4 * _GIB:
-        return "memory", "note", _size(total), "little: choose fewer languages, or a smaller model"
-    return "memory", "ok", _size(total), ""
+def _memory() -> tuple[str, str, str]:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    verdict = "ok" if total >= 4 * _GIB else "note"
+    return verdict, _size(total), "below 4 GiB choose fewer languages, or a smaller model"
 
 
-def _accelerator() -> tuple:
-    import torch
-
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-        return "accelerator", "ok", ", ".join(f"{part.name} with {_size(part.total_memory)}" for part in names), ""
-    if shutil.which("nvidia-smi"):
+def _accelerator() -> tuple[str, str, str]:
+    """The GPUs that the driver names; whether torch was built for them is read from its files, not by importing it."""
+    if not shutil.which("nvidia-smi"):
+        return "note", "none", "the mini model needs none; models beyond 1 B parameters want a GPU"
+    ask = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    found = subprocess.run(ask, capture_output=True, text=True).stdout.strip().replace("\n", "; ") or "no GPU answers"
+    built = Path(importlib.util.find_spec("torch").origin).with_name("version.py").read_text(encoding="utf-8")
+    if re.search(r"^cuda.*= None$", built, re.M):
         mend = "install a torch built for it: https://pytorch.org/get-started/locally"
-        return "accelerator", "wrong", f"nvidia-smi is here, but torch {torch.__version__} sees no GPU", mend
-    return "accelerator", "note", "none", "the mini model needs none; models beyond 1 B parameters want a GPU"
+        return "wrong", f"{found}, but torch {_version('torch')} was built without CUDA", mend
+    return "ok", found, ""
 
 
-def _disk() -> tuple:
+def _disk() -> tuple[str, str, str]:
     place = next(folder for folder in (DATA, *DATA.parents) if folder.is_dir())
     free = shutil.disk_usage(place).free
     if not os.access(place, os.W_OK):
-        return "disk", "wrong", f"{place} cannot be written", "export ISOGLOSS_HOME=/a/folder/of/yours"
-    if free < _ROOM:
-        mend = f"free {_size(_ROOM)}, or export ISOGLOSS_HOME=/a/larger/disk"
-        return "disk", "wrong", f"{_size(free)} free at {place}", mend
-    return "disk", "ok", f"{_size(free)} free at {place}", ""
+        return "wrong", f"{place} cannot be written", "export ISOGLOSS_HOME=/a/folder/of/yours"
+    verdict = "ok" if free >= _ROOM else "wrong"
+    return verdict, f"{_size(free)} free at {place}", f"free {_size(_ROOM)}, or export ISOGLOSS_HOME=/a/larger/disk"
 
 
-def _cache() -> tuple:
+def _caches() -> tuple[str, str, str]:
     from huggingface_hub import constants
 
-    sizes = {name: _held(DATA / name) for name in ("sources", "cache", "results")}
-    sizes["hub cache"] = _held(Path(constants.HF_HUB_CACHE))
+    places = {name: DATA / name for name in ("sources", "cache", "results")} | {"hub": Path(constants.HF_HUB_CACHE)}
+    sizes = {name: _held(place) for name, place in places.items()}
+    verdict = "ok" if sum(sizes.values()) <= _HELD else "note"
     found = ", ".join(f"{name} {_size(size)}" for name, size in sizes.items())
-    if sum(sizes.values()) > _HELD:
-        return (
-            "caches",
-            "note",
-            found,
-            "all but the hub cache can be deleted and made again: make clean; hf cache prune",
-        )
-    return "caches", "ok", found, ""
+    return verdict, found, "all but the hub's can be deleted and made again: make clean; hf cache prune"
 
 
-def _fonts() -> tuple:
+def _fonts() -> tuple[str, str, str]:
     from matplotlib import font_manager
     from matplotlib.ft2font import FT2Font
 
@@ -143,33 +128,23 @@ def _fonts() -> tuple:
             continue
         found |= {script for script, letter in SCRIPTS.items() if ord(letter) in letters}
     missing = [script for script in SCRIPTS if script not in found]
-    if missing:
-        mend = "figures would show boxes; install Noto fonts, such as: apt install fonts-noto fonts-noto-cjk"
-        return "fonts", "note", f"none for {', '.join(missing)}", mend
-    return "fonts", "ok", f"all {len(SCRIPTS)} scripts", ""
+    mend = "figures would show boxes; install Noto fonts, such as: apt install fonts-noto fonts-noto-cjk"
+    return ("note", f"none for {', '.join(missing)}", mend) if missing else ("ok", f"all {len(SCRIPTS)} scripts", "")
 
 
-def _hub() -> tuple:
+def _hub() -> tuple[str, str, str]:
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE:
-        move = "models must be here already; on a connected machine: python -m helpers prefetch ID"
-        return "hub", "note", "off (HF_HUB_OFFLINE)", move
-    move = "on compute nodes without a network: export HF_HUB_OFFLINE=1, after python -m helpers prefetch ID"
-    return "hub", "ok", "on: models that are not here are downloaded", move
+    offline = constants.HF_HUB_OFFLINE
+    found = "off (HF_HUB_OFFLINE)" if offline else "on: models that are not here are downloaded"
+    return "note" if offline else "ok", found, "before going offline: python -m helpers prefetch ID"
 
 
-def _corpora() -> tuple:
+def _corpora() -> tuple[str, str, str]:
     places = [DATA / "sources", *map(Path, filter(None, [os.environ.get("ISOGLOSS_DATA")]))]
     there = [name for name in ("sib200", "pud", "tatoeba") if any((place / name).is_dir() for place in places)]
-    if not there:
-        return (
-            "corpora",
-            "note",
-            "the built-in world alone",
-            "python -m helpers fetch sib200 --languages eng_Latn,deu_Latn",
-        )
-    return "corpora", "ok", f"world, {', '.join(there)}", ""
+    fetch = "python -m helpers fetch sib200 --languages eng_Latn,deu_Latn"
+    return "ok" if there else "note", f"the built-in world{''.join(f', {name}' for name in there)}", fetch
 
 
 def _pinned(path: Path) -> dict[str, str]:
