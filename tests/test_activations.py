@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from helpers import models
 from helpers.embeddings import activations, batching
 from helpers.embeddings.activations import Activations
+from helpers.models import parts
 
 TEXTS = {
     "A1": ["the cat", "a small dog sleeps in the old house near the river .", "bread", "the teacher reads a book"],
@@ -37,7 +38,7 @@ def states(lm, text: str) -> torch.Tensor:
 def site_output(lm, site: str, text: str) -> torch.Tensor:
     """A module's output for one unpadded sentence, [token, unit]."""
     kept = []
-    hook = lm.model.get_submodule(site).register_forward_hook(lambda m, a, output: kept.append(models.hidden(output)))
+    hook = lm.model.get_submodule(site).register_forward_hook(lambda m, a, output: kept.append(parts.hidden(output)))
     states(lm, text)
     hook.remove()
     return kept[0][0]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from helpers import models
 from helpers.embeddings import activations
+from helpers.models import parts
 from helpers.steering import hooks
 from helpers.steering.hooks import Edit, LowRank, folded, steered
 
@@ -39,7 +40,7 @@ def block_path(lm, number=0):
 def read(lm, path, batch):
     """The output of one module, as a hook that was there before any steering sees it."""
     seen = []
-    handle = lm.model.get_submodule(path).register_forward_hook(lambda _, args, out: seen.append(models.hidden(out)))
+    handle = lm.model.get_submodule(path).register_forward_hook(lambda _, args, out: seen.append(parts.hidden(out)))
     with torch.no_grad():
         lm.model(**batch)
     handle.remove()
@@ -73,12 +74,12 @@ def test_every_family_is_changed_inside_and_bit_equal_after_leaving(family):
 def test_folded_equals_steered_and_leaves_the_model_alone(family):
     lm = tiny.language_model(family)
     edits = [*unit_edits(lm), direction(site(lm, -1))]
-    before, weights = run(lm), models.weights_hash(lm)
+    before, weights = run(lm), models.identity(lm)["weights"]
     with steered(lm, edits, 0.8):
         expected = run(lm)
     fold = folded(lm, edits, 0.8)
     torch.testing.assert_close(run(fold), expected, rtol=1e-4, atol=1e-4)
-    assert torch.equal(run(lm), before) and models.weights_hash(lm) == weights
+    assert torch.equal(run(lm), before) and models.identity(lm)["weights"] == weights
     shared = {id(p) for p in lm.model.parameters()} & {id(p) for p in fold.model.parameters()}
     assert len(shared) >= len(list(lm.model.parameters())) - 2 * len(models.sites(lm))
 
@@ -94,7 +95,7 @@ def test_a_saved_folded_model_reloads_equal_or_saving_is_refused_by_name(family,
     else:
         again = models.load(str(hooks.save_model(fold, tmp_path)))
         assert torch.equal(run(again), run(fold)) and not torch.equal(run(again), run(lm))
-        assert models.weights_hash(again) == models.weights_hash(fold)
+        assert models.identity(again)["weights"] == models.identity(fold)["weights"]
 
 
 def test_damping_a_linear_without_bias_adds_none_so_it_saves_everywhere(tmp_path):
@@ -235,7 +236,7 @@ def test_generated_edits_only_what_follows_the_prompt(cache):
     lm = tiny.language_model("llama")
     path, seen = block_path(lm, 0), []
     edit = LowRank(path, np.zeros((tiny.HIDDEN, 0)), np.zeros((tiny.HIDDEN, 0)), 0.0, np.full(tiny.HIDDEN, 1000.0))
-    handle = lm.model.get_submodule(path).register_forward_hook(lambda _, args, out: seen.append(models.hidden(out)))
+    handle = lm.model.get_submodule(path).register_forward_hook(lambda _, args, out: seen.append(parts.hidden(out)))
     with steered(lm, [edit], tokens="generated"):
         _, prompt = _generated(lm, cache)
     handle.remove()

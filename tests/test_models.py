@@ -1,6 +1,8 @@
 """Models: loading from folders and faked hubs, series of checkpoints, blocks and sites of every family."""
 
 import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pandas as pd
@@ -10,8 +12,8 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import AutoConfig
 
-from helpers import models
-from helpers.models import hub
+from helpers import HOUSE, models
+from helpers.models import hub, parts
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -140,7 +142,7 @@ def test_unknown_models_revisions_and_types_name_the_nearest(monkeypatch, tmp_pa
     (tmp_path / "hub" / "models--org--name").mkdir(parents=True)
     with pytest.raises(LookupError, match=r"no model 'org/nam'.*did you mean org/name.*helpers prefetch org/nam"):
         models.load("org/nam")
-    with pytest.raises(LookupError, match=r"no mini model .* yet.*helpers pretrain mini-seed1"):
+    with pytest.raises(LookupError, match="no mini model 'mini-seed1'; did you mean mini.*helpers pretrain mini-seed1"):
         models.load("mini-seed1")
     with pytest.raises(LookupError, match="no revision of mini 'step10'; did you mean step100"):
         models.load("mini", "step10")
@@ -156,7 +158,7 @@ def test_a_name_that_can_be_no_model_is_refused_without_asking_the_hub(monkeypat
     (tmp_path / "hub" / "models--org--name").mkdir(parents=True)
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
     hub.refuse_absent("org/unheard")
-    with pytest.raises(LookupError, match="no folder './gone', and a hub id is OWNER/NAME"):
+    with pytest.raises(LookupError, match="no model './gone' on this machine, and a hub id is OWNER/NAME"):
         hub.refuse_absent("./gone")
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     assert hub.is_here("org/name", tmp_path) and hub.is_here("hub", tmp_path) and not hub.is_here("org/nam", tmp_path)
@@ -169,6 +171,15 @@ def test_a_name_that_can_be_no_model_is_refused_without_asking_the_hub(monkeypat
 def test_a_device_that_torch_does_not_have_is_refused(series):
     with pytest.raises(ValueError, match="device 'gpu' is none of auto, cpu, cuda"):
         models.load("mini", device="gpu")
+    hub.check_place("auto", "cuda:1")
+    with pytest.raises(LookupError, match="no dtype 'float8'; did you mean float"):
+        hub.check_place("float8")
+
+
+def test_values_are_checked_and_series_are_listed_without_torch():
+    check = "import sys, helpers.models.hub; from helpers.models import checkpoints; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=HOUSE)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_pickled_weights_a_missing_tokenizer_and_encoder_decoders_are_refused(tmp_path):
@@ -190,7 +201,7 @@ def test_pickled_weights_a_missing_tokenizer_and_encoder_decoders_are_refused(tm
 
 
 def test_equal_weights_at_two_steps_are_found():
-    hashes = [models.weights_hash(tiny.language_model("gpt2", seed=seed)) for seed in (0, 1, 0)]
+    hashes = [models.identity(tiny.language_model("gpt2", seed=seed))["weights"] for seed in (0, 1, 0)]
     table = pd.DataFrame({"step": [0, 10, 20], "weights": hashes})
     with pytest.warns(UserWarning, match="1 of 3 checkpoints repeat an earlier step's weights: 20 = 0"):
         again = models.duplicates(table)
@@ -213,7 +224,7 @@ def test_blocks_and_sites_are_found_in_every_family(family):
     assert len(paths) == tiny.LAYERS and len(found) % tiny.LAYERS == 0
     in_attention = re.compile("attn|attention")
     assert not any(in_attention.search(site) for site in found)
-    widths = [models.width(part) for part in found.values()]
+    widths = [parts.width(part) for part in found.values()]
     per_block = [widths[i :: len(widths) // tiny.LAYERS] for i in range(len(widths) // tiny.LAYERS)]
     wide = 4 * tiny.HIDDEN if family == "bloom" else tiny.MLP
     gated = family in ("llama", "cohere", "gemma", "qwen2")
@@ -225,7 +236,7 @@ def test_blocks_and_sites_are_found_in_every_family(family):
 def test_hidden_states_are_found_in_tensors_and_in_tuples(family):
     lm, shapes = tiny.language_model(family), []
     for block in models.blocks(lm).values():
-        block.register_forward_hook(lambda m, args, output: shapes.append(tuple(models.hidden(output).shape)))
+        block.register_forward_hook(lambda m, args, output: shapes.append(tuple(parts.hidden(output).shape)))
     lm.model(**lm.tokenizer(["the cat", "a dog"], return_tensors="pt", padding=True))
     assert len(shapes) == tiny.LAYERS and {(shape[0], shape[2]) for shape in shapes} == {(2, tiny.HIDDEN)}
 
@@ -238,6 +249,6 @@ def test_a_mixture_of_experts_and_unreadable_models_are_refused_with_what_was_fo
     with pytest.raises(ValueError, match=r"0 module lists as long as its 7 layers; lists found: model\.layers \(3\)"):
         models.blocks(lm)
     with pytest.raises(ValueError, match="expected hidden states"):
-        models.hidden((torch.zeros(2, 3),))
+        parts.hidden((torch.zeros(2, 3),))
     with pytest.raises(ValueError, match="has no number of outputs"):
-        models.width(torch.nn.LayerNorm(3))
+        parts.width(torch.nn.LayerNorm(3))

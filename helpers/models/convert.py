@@ -14,6 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
+import transformers
+from safetensors.torch import save_file
+
 from helpers import HOUSE
 
 TOKENIZER_FILES = ("*token*.json", "vocab.*", "merges.txt", "*.model")
@@ -41,27 +45,23 @@ def convert(path: str | Path, out: str | Path, *, config: str | Path | None = No
     Layouts: a state dict; {"model": state dict}, names of fairseq RoBERTa and XLM-R translated; Composer's {"state":
     {"model": ...}}. `config` is a config.json or a folder with one, `tokenizer` a folder (that of `config` when not
     given); both are copied, and the result must load without a missing weight. The folder appears whole or not at all.
-    Raises LookupError for a path that is not there or already taken, ValueError for a file that cannot be converted.
+    Raise LookupError for a path that is not there or already taken, ValueError for a file that cannot be converted.
     """
-    path, out = Path(path), Path(out)
-    for name in (path, config, tokenizer):
-        if name is not None and not Path(name).exists():
+    path, out = Path(path).absolute(), Path(out).absolute()
+    config = Path(config, "config.json") if config and Path(config).is_dir() else config
+    for name in filter(None, (path, config, tokenizer)):
+        if not Path(name).exists():
             raise LookupError(f"{name} does not exist; pass the path of a downloaded file or folder")
     if out.exists():
         raise LookupError(f"{out} exists already; remove it or choose another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
-    root = str(HOUSE)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         folder = Path(scratch) / out.name  # renamed below: same disk, so at once
         folder.mkdir()
         _copy_settings(folder, config, tokenizer)
-        paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        done = subprocess.run(
-            [sys.executable, "-m", "helpers.models.convert", str(path), str(folder)],
-            env=os.environ | {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"},
-            capture_output=True,
-            text=True,
-        )
+        command = [sys.executable, "-m", __name__, str(path), str(folder)]
+        offline = os.environ | {"HF_HUB_OFFLINE": "1"}
+        done = subprocess.run(command, cwd=HOUSE, env=offline, capture_output=True, text=True)
         if done.returncode:
             reason = done.stdout.strip() or f"exit status {done.returncode}: {done.stderr.strip()[-500:]}"
             raise ValueError(f"{path} was not converted: {reason}")
@@ -97,88 +97,59 @@ def _thirds(name: str, tensor) -> dict:
 
 
 def _copy_settings(folder: Path, config: str | Path | None, tokenizer: str | Path | None) -> None:
-    if config is not None:
-        config = Path(config)
-        config = config / "config.json" if config.is_dir() else config
-        if not config.exists():
-            raise LookupError(f"{config} does not exist; pass a config.json or a folder with one")
+    if config:
         shutil.copy(config, folder / "config.json")
-    source = Path(tokenizer or config.parent) if tokenizer or config else None
-    for pattern in TOKENIZER_FILES if source else ():
-        for file in source.glob(pattern):
+    for pattern in TOKENIZER_FILES if config or tokenizer else ():
+        for file in Path(tokenizer or Path(config).parent).glob(pattern):
             shutil.copy(file, folder)
 
 
 def _load(path: Path):
-    import torch
-
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):  # fairseq's arguments: plain attributes
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\w+(?:\.\w+)+)", str(error))
-        if found is None:
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        code = re.search(r"GLOBAL (\w+(?:\.\w+)+)", str(error))
+        if code is None:
             raise ValueError(f"it cannot be read ({str(error).splitlines()[0]}); download it again") from error
         raise ValueError(
-            f"its pickle asks for {found[1]}, which may run code. Where you trust the file, save its tensors alone, "
+            f"its pickle asks for {code[1]}, which may run code. Where you trust the file, save its tensors alone, "
             'torch.save({"model": state_dict}, path), and convert that'
         ) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f"it cannot be read ({str(error).splitlines()[0]}); download it again") from error
 
 
 def _state(loaded) -> dict:
     """The state dict inside a loaded checkpoint, under its own names."""
-    import torch
-
-    state, composer = loaded, False
-    if isinstance(loaded, dict) and isinstance(loaded.get("state"), dict):
-        state, composer = loaded["state"].get("model"), True
-    elif isinstance(loaded, dict) and isinstance(loaded.get("model"), dict):
-        state = loaded["model"]
-    tensors = state if isinstance(state, dict) else {}
-    tensors = {name: value for name, value in tensors.items() if isinstance(value, torch.Tensor)}
+    state = loaded
+    for layer in ("state", "model"):
+        state = state.get(layer, state) if isinstance(state, dict) else {}
+    tensors = {name: values for name, values in dict(state).items() if isinstance(values, torch.Tensor)}
     if not tensors:
         found = sorted(map(str, loaded)) if isinstance(loaded, dict) else type(loaded).__name__
         raise ValueError(f'no state dict found, only {found}; save it as {{"model": state_dict}}')
-    if composer and all(name.startswith("model.") for name in tensors):
-        tensors = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-    return tensors
-
-
-def _own(state: dict) -> dict:
-    """Tensors that share no memory: safetensors refuses views and ties."""
-    seen, result = set(), {}
-    for name, tensor in state.items():
-        storage = tensor.untyped_storage()
-        shared = storage.data_ptr() in seen or storage.nbytes() != tensor.nbytes
-        seen.add(storage.data_ptr())
-        result[name] = tensor.clone().contiguous() if shared else tensor.contiguous()
-    return result
+    composer = "state" in loaded and all(name.startswith("model.") for name in tensors)
+    return {name.removeprefix("model." * composer): values for name, values in tensors.items()}
 
 
 def _check(folder: Path) -> None:
-    """ValueError unless the folder loads as its config says, with every weight in place."""
-    import transformers
-
-    config = transformers.AutoConfig.from_pretrained(folder)
-    if not config.architectures:
+    """Raise ValueError unless the folder loads as its config says, with every weight in place."""
+    names = transformers.AutoConfig.from_pretrained(folder).architectures
+    if not names:
         raise ValueError('its config names no model class; add "architectures": ["XLMRobertaForMaskedLM"] or the like')
-    model_class = getattr(transformers, config.architectures[0])
-    model, report = model_class.from_pretrained(folder, output_loading_info=True)
-    if missing := sorted(report["missing_keys"]):
-        unexpected = sorted(report["unexpected_keys"])
+    model, report = getattr(transformers, names[0]).from_pretrained(folder, output_loading_info=True)
+    missing, surplus = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
+    if missing:
         raise ValueError(
-            f"{len(missing)} of {len(model.state_dict())} weights are missing, {missing[:4]}, and {len(unexpected)} "
-            f"are left over, {unexpected[:4]}; pass the config that the checkpoint was trained with"
+            f"{len(missing)} of {len(model.state_dict())} weights are missing, {missing[:4]}, and {len(surplus)} "
+            f"are left over, {surplus[:4]}; pass the config that the checkpoint was trained with"
         )
 
 
 def _write(path: Path, folder: Path) -> None:
     """The work of the child process."""
-    from safetensors.torch import save_file
-
-    save_file(_own(renamed(_state(_load(path)))), folder / "model.safetensors", {"format": "pt"})
+    state = renamed(_state(_load(path)))
+    own = {name: values.clone(memory_format=torch.contiguous_format) for name, values in state.items()}  # no views
+    save_file(own, folder / "model.safetensors", {"format": "pt"})
     if (folder / "config.json").exists():
         _check(folder)
 

@@ -1,12 +1,11 @@
 """Where models come from: a mini series, a local folder or the hub, and the series of checkpoints they hold.
 
 Every name becomes one folder of safetensors, configuration and tokenizer, and a revision; what was downloaded once is
-found again without a connection. Steps are read from names and sorted as numbers, phase by phase.
+found again without a connection. Steps are read from names and sorted as numbers, phase by phase. No torch in here.
 """
 
 import os
 import re
-from difflib import get_close_matches
 from pathlib import Path
 
 import pandas as pd
@@ -15,14 +14,22 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from helpers import DATA
-from helpers.common.lookup import known
+from helpers.common.lookup import known, nearest
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 PHASES = ("", "pretrain", "stage", "ext", "lc", "decay", "it")  # the order in which a training passes through them
 _STEP = re.compile(
     r"(?P<phase>.*?)(?:^|[-_/])(?P<kind>global_step|step[_-]?|iter_|ext|decay)0*(?P<count>\d+)(?P<k>k?)(?![a-z\d])"
 )
 _TOKENS = re.compile(r"tokens(\d+)([BT])")
 _WITHOUT_WEIGHTS = ("*.json", "tokenizer*", "*.model", "*.txt")
+
+
+def check_place(dtype: str = "auto", device: str = "auto") -> None:
+    """Raise LookupError unless the dtype is one of `DTYPES`, ValueError unless the device is named as torch does."""
+    known(dtype, DTYPES, "dtype")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise ValueError(f"device {device!r} is none of auto, cpu, cuda (cuda:1 is the second GPU) or mps")
 
 
 def checkpoints(name: str) -> pd.DataFrame:
@@ -33,9 +40,8 @@ def checkpoints(name: str) -> pd.DataFrame:
     `tokens` is NA where the name does not tell. Pass `revision` and `subfolder`, or `commit` to pin it, to `load`.
     LookupError where there is no checkpoint.
     """
-    local = _local(name)
-    if local is not None:
-        rows = [_checkpoint(folder.name, folder.name, "", "") for folder in local.iterdir() if _is_model(folder)]
+    if folder := _local(name):
+        rows = [_checkpoint(path.name, path.name, "", "") for path in folder.iterdir() if _is_model(path)]
     else:
         refs = _refs(name)
         rows = [_checkpoint(ref, ref, "", commit) for ref, commit in refs.items()]
@@ -49,64 +55,60 @@ def checkpoints(name: str) -> pd.DataFrame:
 
 def locate(name: str, revision: str, subfolder: str, *, weights: bool = True) -> tuple[Path, str]:
     """The local folder of a model, downloaded if need be, and its resolved revision."""
-    local = _local(name)
-    if local is None:
+    folder = _local(name)
+    if folder is None:
         return _download(name, revision, subfolder, weights)
-    root = local / subfolder
-    steps = {folder.name: folder for folder in root.iterdir() if _is_model(folder)} if root.is_dir() else {}
-    if not revision and (root / "config.json").exists():
+    root = folder / subfolder
+    steps = {path.name: path for path in root.iterdir() if _is_model(path)} if root.is_dir() else {}
+    if not revision and _is_model(root):
         return root, ""
     numbered = {name: row["step"] for name in steps if (row := _checkpoint(name, name, "", ""))}
     if not steps or not (revision or numbered):
         raise LookupError(f"{root} holds neither config.json nor folders of steps; name a folder that does")
-    revision = revision or max(numbered, key=numbered.get)
-    known(revision, steps, f"revision of {name}")
+    revision = known(revision or max(numbered, key=numbered.get), steps, f"revision of {name}")
     return steps[revision], revision
 
 
-def is_here(name: str, root: Path) -> bool:
-    """Whether a name is that of a folder, from `root`, of a mini series, or of a model in the hub's cache."""
-    places = (root / os.path.expanduser(name), DATA / "cache" / "models" / name, _cached(name))
-    return any(map(os.path.isdir, places))
+def is_here(name: str, root: Path = Path()) -> bool:
+    """Whether a name is that of a mini series, a folder (seen from `root`) or a model in the hub's cache."""
+    return _folder(name, root) is not None or _cached(name).is_dir()
 
 
 def refuse_absent(name: str) -> None:
-    """LookupError for a name, of nothing that is here, that cannot be a hub id, or not while the hub is off."""
+    """Raise LookupError for a name of nothing here, unless the hub is on and can have a model of that name."""
     try:
         validate_repo_id(name)
     except HFValidationError:
-        raise LookupError(f"no folder {name!r}, and a hub id is OWNER/NAME{_nearest(name)}") from None
+        raise _absent(name, "a hub id is OWNER/NAME") from None
     if constants.HF_HUB_OFFLINE:
-        move = f"on a connected machine: python -m helpers prefetch {name}"
-        raise LookupError(f"no model {name!r} on this machine, and the hub is off{_nearest(name)}; {move}")
+        raise _absent(name, "the hub is off")
+
+
+def _folder(name: str, root: Path = Path()) -> Path | None:
+    """The folder of a mini series, or else the folder named, seen from `root`; None where there is neither."""
+    places = [DATA / "cache" / "models" / name] if re.fullmatch(r"mini[\w.-]*", name) else []
+    return next((path for path in [*places, root / os.path.expanduser(name)] if path.is_dir()), None)
 
 
 def _local(name: str) -> Path | None:
-    """The folder that a name stands for on this machine; None when it can only be a hub id."""
-    mini = DATA / "cache" / "models" / name
-    if re.fullmatch(r"mini[\w.-]*", name) and mini.is_dir():
-        return mini
-    if name.startswith("mini") and "/" not in name:
-        raise LookupError(
-            f"no mini model {name!r} yet{_nearest(name)}; if it has a recipe: python -m helpers pretrain {name}"
-        )
-    return Path(name).expanduser() if Path(name).expanduser().is_dir() else None
+    """The folder that a name stands for; None when it can only be a hub id, LookupError when not even that."""
+    folder = _folder(name)
+    if folder is None and name.startswith("mini") and "/" not in name:
+        known(name, _here(), "mini model", f"If it has a recipe: python -m helpers pretrain {name}")
+    return folder
 
 
 def _download(name: str, revision: str, subfolder: str, weights: bool) -> tuple[Path, str]:
     """The snapshot folder of a hub repository at one commit, from the cache where it is complete, and the commit."""
     prefix = f"{subfolder}/" if subfolder else ""
     patterns = [prefix + pattern for pattern in (*_WITHOUT_WEIGHTS, *["*.safetensors"] * weights)]
+    # Copies in other formats lie in folders of their own: only the asked folder is fetched.
+    options = dict(revision=revision or None, allow_patterns=patterns, ignore_patterns=[f"{prefix}*/*"])
     try:
-        # Copies in other formats lie in folders of their own: only the asked folder is fetched.
-        snapshot = snapshot_download(
-            name, revision=revision or None, allow_patterns=patterns, ignore_patterns=[f"{prefix}*/*"]
-        )
+        snapshot = Path(snapshot_download(name, **options))
     except (OSError, HFValidationError) as error:
-        at = f" at {revision!r}" if revision else ""
-        hint = f"no model {name!r}{at} on this machine or the hub{_nearest(name)}"
-        raise LookupError(f"{hint}; on a connected machine: python -m helpers prefetch {name} ({error})") from error
-    return Path(snapshot) / subfolder, Path(snapshot).name
+        raise _absent(name, f"not {revision or 'its newest commit'!r} of it on the hub ({error})") from error
+    return snapshot / subfolder, snapshot.name
 
 
 def _cached(name: str) -> Path:
@@ -114,12 +116,16 @@ def _cached(name: str) -> Path:
     return Path(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}")
 
 
-def _nearest(name: str) -> str:
-    """A hint at the known names most like `name`: mini series and downloaded repositories."""
-    minis = [path.name for path in (DATA / "cache" / "models").glob("mini*")]
+def _absent(name: str, why: str) -> LookupError:
+    near = f"; did you mean {nearest(name, _here())}?" if _here() else ""
+    move = f"on a connected machine: python -m helpers prefetch {name}"
+    return LookupError(f"no model {name!r} on this machine, and {why}{near}; {move}")
+
+
+def _here() -> list[str]:
+    """The names of the models on this machine: mini series, and what the hub's cache holds."""
     cached = [path.name[8:].replace("--", "/") for path in Path(constants.HF_HUB_CACHE).glob("models--*")]
-    near = get_close_matches(name, [*minis, *cached], cutoff=0.6)
-    return f"; did you mean {', '.join(near)}?" if near else ""
+    return [path.name for path in (DATA / "cache" / "models").glob("mini*")] + cached
 
 
 def _refs(name: str) -> dict[str, str]:
@@ -131,7 +137,7 @@ def _refs(name: str) -> dict[str, str]:
         kept = _cached(name) / "refs"
         refs = {path.relative_to(kept).as_posix(): path.read_text() for path in kept.rglob("*") if path.is_file()}
         if not refs:
-            raise LookupError(f"no model {name!r} on this machine or the hub{_nearest(name)} ({error})") from error
+            raise _absent(name, f"not on the hub ({error})") from error
         return refs
 
 

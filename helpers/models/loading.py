@@ -1,19 +1,12 @@
-"""Language models: load one at a revision or a step, list its checkpoints, find its blocks and MLP Linears.
-
-Parts are found by structure, not by a list of architectures: a new family works as long as its blocks are one list and
-its attention is called attention. What cannot be read is refused by name.
-"""
+"""Language models: load one at a revision or a step, and tell one from another by its weights."""
 
 import hashlib
-import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -24,16 +17,9 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.pytorch_utils import Conv1D
 from transformers.utils import is_accelerate_available
 
-from helpers.common.lookup import known
-from helpers.models.hub import checkpoints as checkpoints
-from helpers.models.hub import locate
-
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-_ATTENTION = re.compile(r"att(n|ention)", re.IGNORECASE)
-_MIXTURE = re.compile(r"Experts|Moe|MoE|Router")
+from helpers.models.hub import check_place, locate
 
 
 @dataclass(frozen=True)
@@ -67,7 +53,7 @@ def load(
     is CUDA where there is one, spread over several GPUs when accelerate is installed. Only safetensors are read and no
     remote code is run. LookupError: an unknown name or revision; ValueError: pickled weights, or an encoder-decoder.
     """
-    known(dtype, DTYPES, "dtype")
+    check_place(dtype, device)
     folder, found = locate(name, revision, subfolder)
     _refuse_pickles(folder, name)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -83,18 +69,16 @@ def prefetch(name: str, revision: str = "", subfolder: str = "") -> Path:
     return locate(name, revision, subfolder)[0]
 
 
-def weights_hash(lm: LanguageModel) -> str:
-    """SHA-256 of the names, dtypes and values of all parameters and buffers, about a second per GB."""
+def identity(lm: LanguageModel) -> dict[str, str]:
+    """What a cached result of `lm` is filed under: its name, its revision and the SHA-256 of its weights.
+
+    The names, dtypes and values of all parameters and buffers are digested, at about a second per GB.
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(lm.model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def identity(lm: LanguageModel) -> dict[str, str]:
-    """What a cached result of `lm` is filed under: its name, its revision and the hash of its weights."""
-    return {"model": lm.name, "revision": lm.revision, "weights": weights_hash(lm)}
+    return {"model": lm.name, "revision": lm.revision, "weights": digest.hexdigest()}
 
 
 def duplicates(table: pd.DataFrame) -> pd.DataFrame:
@@ -107,66 +91,9 @@ def duplicates(table: pd.DataFrame) -> pd.DataFrame:
     again = steps.assign(same_as=first).query("step > same_as")
     if len(again):
         pairs = ", ".join(f"{step} = {same}" for step, same in zip(again["step"], again["same_as"]))
-        warnings.warn(
-            f"{len(again)} of {len(steps)} checkpoints repeat an earlier step's weights: {pairs}", stacklevel=2
-        )
+        told = f"{len(again)} of {len(steps)} checkpoints repeat an earlier step's weights: {pairs}"
+        warnings.warn(told, stacklevel=2)
     return again
-
-
-def blocks(lm: LanguageModel) -> dict[str, nn.Module]:
-    """The transformer blocks by module path, in order; block b yields layer b + 1.
-
-    They are the outermost list of modules as long as the model has layers; ValueError when that is not one list.
-    """
-    depth = lm.model.config.get_text_config().num_hidden_layers
-    lists = {path: part for path, part in lm.model.named_modules() if isinstance(part, nn.ModuleList)}
-    fitting = [path for path, part in lists.items() if len(part) == depth]
-    outermost = [path for path in fitting if not any(path.startswith(f"{other}.") for other in fitting)]
-    if len(outermost) != 1:
-        found = ", ".join(f"{path} ({len(part)})" for path, part in lists.items()) or "none"
-        raise ValueError(
-            f"{lm.name}: {len(outermost)} module lists as long as its {depth} layers; lists found: {found}"
-        )
-    return {f"{outermost[0]}.{number}": block for number, block in enumerate(lists[outermost[0]])}
-
-
-def sites(lm: LanguageModel) -> dict[str, nn.Module]:
-    """The MLP Linears (`nn.Linear` or `Conv1D`) of all blocks by module path, in model order.
-
-    They are the Linears of a block that lie outside its attention: in gated MLPs gate, up and down, elsewhere the two
-    dense maps. Their outputs come before the activation function. ValueError for a mixture of experts, whose units fire
-    on routed tokens only, and for blocks without the expected parts; it lists what was found.
-    """
-    found: dict[str, nn.Module] = {}
-    for path, block in blocks(lm).items():
-        parts = {f"{path}.{name}": part for name, part in block.named_modules() if name}
-        linears = {name: part for name, part in parts.items() if isinstance(part, nn.Linear | Conv1D)}
-        mlp = {name: part for name, part in linears.items() if not _ATTENTION.search(name.removeprefix(path))}
-        mixture = any(_MIXTURE.search(type(part).__name__) for part in parts.values())
-        if mixture or len(mlp) < 2 or len(mlp) == len(linears):
-            reason = "is a mixture of experts" if mixture else "has not both attention and two MLP Linears"
-            shown = ", ".join(f"{name}: {type(part).__name__}" for name, part in parts.items())
-            raise ValueError(f"{lm.name}: {path} {reason}; use a dense transformer. Modules found: {shown}")
-        found |= mlp
-    return found
-
-
-def width(module: nn.Module) -> int:
-    """The number of units, that is of outputs, of a Linear or Conv1D."""
-    units = getattr(module, "out_features", None) or getattr(module, "nf", None)
-    if units is None:
-        raise ValueError(f"{type(module).__name__} has no number of outputs; pass a Linear or a Conv1D")
-    return units
-
-
-def hidden(output: Any) -> Tensor:
-    """The hidden states in a module's output: itself, or the first entry of a tuple or of a model output."""
-    states = output if isinstance(output, Tensor) else output[0]
-    if not isinstance(states, Tensor) or states.ndim != 3:
-        raise ValueError(
-            f"expected hidden states [sentence, token, unit], got {getattr(states, 'shape', type(states))}"
-        )
-    return states
 
 
 def _refuse_pickles(folder: Path, name: str) -> None:
@@ -193,8 +120,6 @@ def _place(device: str) -> str | None:
     if device == "auto":
         several = torch.cuda.device_count() > 1 and is_accelerate_available()
         return None if several else "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
-        raise ValueError(f"device {device!r} is none of auto, cpu, cuda (cuda:1 is the second GPU) or mps")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device {device!r}, but torch sees 0 GPUs here; pass device='auto'")
     return device

@@ -13,7 +13,8 @@ import pandas as pd
 
 from helpers.common.lookup import known
 from helpers.embeddings import activations
-from helpers.models.loading import LanguageModel, blocks
+from helpers.models.loading import LanguageModel
+from helpers.models.parts import blocks
 
 POOLS = ("max", "mean", "positive")
 

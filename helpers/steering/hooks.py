@@ -23,7 +23,8 @@ from transformers.utils import ModelOutput
 
 from helpers.common import store
 from helpers.common.lookup import known
-from helpers.models.loading import LanguageModel, blocks, hidden, width
+from helpers.models.loading import LanguageModel
+from helpers.models.parts import blocks, hidden, width
 from helpers.steering.edits import Edit, LowRank, check_width, mover, numbers
 from helpers.steering.folding import check_foldable, declare_biases, fold
 

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny
 
 from helpers import models
+from helpers.models import parts
 from helpers.steering import hooks
 
 ROUNDS, BATCH, TOKENS, UNITS, RANK = 60, 16, 32, 100, 8
@@ -24,7 +25,7 @@ SAME = {"n_embd": 256, "n_inner": 1056, "n_layer": 6, "n_head": 8}
 
 def overwritten(lm, generator: np.random.Generator) -> list[hooks.Edit]:
     """UNITS units drawn from all sites, overwritten."""
-    units = [(path, unit) for path, part in models.sites(lm).items() for unit in range(models.width(part))]
+    units = [(path, unit) for path, part in models.sites(lm).items() for unit in range(parts.width(part))]
     drawn = sorted(generator.choice(len(units), UNITS, replace=False))
     found: dict[str, list] = {}
     for number in drawn:
@@ -46,7 +47,7 @@ def main() -> None:
         loaded.model.to(device)
     generator = np.random.default_rng(0)
     units, others, subspace = overwritten(lm, generator), overwritten(biased, generator), erased(lm, generator)
-    every = [hooks.Edit(path, range(models.width(part)), 0.9, 0.1) for path, part in models.sites(lm).items()]
+    every = [hooks.Edit(path, range(parts.width(part)), 0.9, 0.1) for path, part in models.sites(lm).items()]
     batch = torch.from_numpy(generator.integers(5, 200, (BATCH, TOKENS))).to(device)
     ways = {
         f"llama steered, {UNITS} units of {len(units)} sites": (lm, lm, units),
