@@ -29,7 +29,7 @@ import os, sys, time
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from helpers import results, store
+from helpers.common import results, store
 name = results.current_run("01_experts")
 where = results.folder(name, corpus, model, revision)
 seen = Path(f"seen-{mode}")
@@ -47,7 +47,7 @@ values = strength * np.random.default_rng(k).random(k)
 _ = store.write_table(where / "experts.parquet", pd.DataFrame({"unit": range(k), "value": values}))
 """
 SECOND = """\
-from helpers import results, store
+from helpers.common import results, store
 path = results.latest("experts.parquet", corpus, model, revision, experts_run)
 where = results.folder(results.current_run("02_steering"), corpus, model, revision)
 _ = store.write_table(where / "steering.parquet", store.read_table(path).assign(value=lambda t: 2 * t.value))

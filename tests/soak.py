@@ -20,7 +20,7 @@ from homes import PARAMETERS, log, write_notebook, write_sweep
 
 CELL = """
 import os, time
-from helpers import results, store
+from helpers.common import results, store
 name = results.current_run("01_experts")
 time.sleep(0.3)
 _ = store.write_json(results.folder(name, corpus, model, revision) / "experts.json", {"k": k})

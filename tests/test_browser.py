@@ -53,7 +53,7 @@ POINTS = """
 import numpy as np
 import pandas as pd
 
-from helpers import widgets
+from helpers.exploring import widgets
 
 rng = np.random.default_rng(0)
 families = np.repeat(list("ABCDEFGH"), 125)

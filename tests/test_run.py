@@ -68,7 +68,7 @@ def test_an_unknown_notebook_names_the_nearest(home):
 GOOD = """\
 import os, sys
 import ipywidgets
-from helpers import results, store
+from helpers.common import results, store
 display(ipywidgets.IntSlider())
 folder = results.folder(results.current_run("01_first"), corpus, model)
 print(k, interactive, os.getcwd(), sys.executable, results.figure_folders())
@@ -76,7 +76,7 @@ _ = store.write_json(folder / "experts.json", {"k": k})
 """
 
 
-READER = 'from helpers import results\nprint(results.latest("experts.json", corpus, model))'
+READER = 'from helpers.common import results\nprint(results.latest("experts.json", corpus, model))'
 
 
 def test_a_default_run_ends_whole_and_is_skipped_until_its_inputs_change(home, monkeypatch):

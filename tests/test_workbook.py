@@ -11,7 +11,7 @@ from helpers.running import workbook
 __all__ = ["home"]
 NOTE = """
 import os, time
-from helpers import results
+from helpers.common import results
 with open("log", "a") as log:
     log.write(f"start {results.current_run('')[:2]} {os.environ.get('OMP_NUM_THREADS', 'all')}\\n")
 time.sleep(0.2)
