@@ -1,12 +1,13 @@
 """Where runs are executed: in this process, on this machine's cores, or as jobs of SLURM, PBS or LSF.
 
-One idea: every place is an executor with `submit(function, *arguments) -> Future`, so that what is repeated does not
+Every place is an executor with `submit(function, *arguments) -> Future`, so that what is repeated does not
 know where. A worker does one thing at a time; the tasks of one that is lost go to another. Workers and scheduler speak
 over TLS with keys made for the occasion, because whoever reaches an open Dask port can run code as its owner.
 """
 
 import logging
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -55,7 +56,8 @@ class Inline(Executor):
 
 def check(profile: Mapping) -> dict:
     """The profile with defaults; ValueError or LookupError for what no cluster can make of it."""
-    full = {"cluster": "local", "workers": 1, "cores": 1, "gpus": False, "directives": [], "setup": []} | dict(profile)
+    full = {"cluster": "local", "workers": 1, "cores": 1, "gpus": False, "directives": [], "setup": []}
+    full |= {"spool": str(ROOT / "data" / "cache" / "cluster")} | dict(profile)
     known(full["cluster"], ["local", *JOBS], "cluster")
     if min(full["workers"], full["cores"]) < 1:
         raise ValueError(f"{full['workers']} workers of {full['cores']} cores; give at least 1 of each")
@@ -126,17 +128,15 @@ def gpus(profile: Mapping) -> list[str]:
 def _cluster(profile: Mapping) -> Iterator:
     """A running cluster of as many workers as asked for."""
     if profile["cluster"] == "local":
-        distributed = _imported("distributed")
         place = {"host": "127.0.0.1", "protocol": "tls", "security": _keys(), "scheduler_kwargs": _UNSEEN}
         size = {"n_workers": profile["workers"], "threads_per_worker": 1, "memory_limit": 0}
-        with distributed.LocalCluster(**size, **place, silence_logs=logging.CRITICAL) as cluster:
+        with _imported("distributed").LocalCluster(**size, **place, silence_logs=logging.CRITICAL) as cluster:
             yield cluster
         return
     if not shutil.which(_SUBMIT[profile["cluster"]]):
         raise RuntimeError(f"no {_SUBMIT[profile['cluster']]} here; start the sweep where jobs can be submitted from")
     with _jobs(profile) as cluster:
-        told = "submitting %d %s jobs; they say what they do in %s"
-        _log.info(told, profile["workers"], profile["cluster"], _spool(profile))
+        _log.info("submitting %d jobs; they write their logs to %s", profile["workers"], profile["spool"])
         cluster.adapt(minimum_jobs=profile["workers"], maximum_jobs=profile["workers"])  # replaces jobs that end
         yield cluster
 
@@ -144,21 +144,21 @@ def _cluster(profile: Mapping) -> Iterator:
 def _jobs(profile: Mapping):
     """A cluster of jobs; none is submitted yet."""
     kind = getattr(_imported("dask_jobqueue"), JOBS[profile["cluster"]])
-    spool = _spool(profile)
+    spool = profile["spool"]
     os.makedirs(spool, mode=0o700, exist_ok=True)
-    lifetime = ["--lifetime", f"{_seconds(profile['walltime']) - 300}s", "--lifetime-stagger", "60s"]
-    extra = [*lifetime, *(["--resources", "GPU=1"] if profile["gpus"] else [])]
-    options = {name: profile.get(name) for name in ("queue", "memory", "interface")}
+    extra = ["--lifetime", f"{_seconds(profile['walltime']) - 300}s", "--lifetime-stagger", "60s"]
+    extra += ["--resources", "GPU=1"] if profile["gpus"] else []
+    options = {name: profile[name] for name in ("queue", "memory", "interface") if profile.get(name)}
     directives, own = _head(profile)
+    home = [f"export ISOGLOSS_HOME={shlex.quote(str(ROOT))}", "export HF_HUB_OFFLINE=1"]
     return kind(
-        **{name: value for name, value in options.items() if value},
+        **options,
         **own,
         cores=1,  # threads of the worker, which does one run at a time
         processes=1,
         python=shlex.quote(sys.executable),
         job_extra_directives=directives,
-        job_script_prologue=[f"export ISOGLOSS_HOME={shlex.quote(str(ROOT))}", "export HF_HUB_OFFLINE=1"]
-        + profile["setup"],
+        job_script_prologue=home + profile["setup"],
         worker_extra_args=extra,
         log_directory=spool,
         local_directory="${TMPDIR:-/tmp}",
@@ -169,22 +169,18 @@ def _jobs(profile: Mapping):
     )
 
 
-def _spool(profile: Mapping) -> str:
-    return profile.get("spool") or str(ROOT / "data" / "cache" / "cluster")
-
-
 def _head(profile: Mapping) -> tuple[list[str], dict]:
     """Directives of the job's head and options of the cluster that say time, CPUs and GPU in the system's own words."""
-    cores, gpu, account = profile["cores"], profile["gpus"], profile.get("account")
-    own = {"walltime": profile["walltime"]} | ({"account": account} if account else {})
+    cores, gpu = profile["cores"], profile["gpus"]
+    clock, account = profile["walltime"], {name: profile[name] for name in ("account",) if profile.get(name)}
     if profile["cluster"] == "slurm":
-        return [*(["--gres=gpu:1"] if gpu else []), *profile["directives"]], own | {"job_cpu": cores}
+        return ["--gres=gpu:1"] * gpu + profile["directives"], account | {"walltime": clock, "job_cpu": cores}
     if profile["cluster"] == "pbs":
         chunk = f"select=1:ncpus={cores}:mem={profile['memory']}{':ngpus=1' if gpu else ''}"
-        return profile["directives"], own | {"resource_spec": chunk}
-    minutes = _seconds(profile["walltime"]) // 60
-    own = {"walltime": f"{minutes // 60}:{minutes % 60:02}"} | ({"project": account} if account else {})
-    return [*(['-gpu "num=1"'] if gpu else []), *profile["directives"]], own | {"ncpus": cores}
+        return profile["directives"], account | {"walltime": clock, "resource_spec": chunk}
+    hours, minutes = divmod(_seconds(clock) // 60, 60)
+    own = {"project": profile["account"]} if account else {}
+    return ['-gpu "num=1"'] * gpu + profile["directives"], own | {"walltime": f"{hours}:{minutes:02}", "ncpus": cores}
 
 
 def _keys():
@@ -202,9 +198,8 @@ def _imported(name: str):
 
 def _seconds(walltime: str) -> int:
     """Seconds of a wall time such as 08:00:00 or 2-00:00:00; ValueError for another form."""
-    days, dash, clock = walltime.rpartition("-")
-    parts = clock.split(":")
-    if not all(part.isdigit() for part in parts) or not 2 <= len(parts) <= 3 or (dash and not days.isdigit()):
+    if not re.fullmatch(r"(\d+-)?\d+:\d+(:\d+)?", walltime):
         raise ValueError(f"walltime {walltime!r}; write hours:minutes:seconds in quotes, such as '08:00:00'")
-    hours, minutes, seconds = [int(part) for part in parts] + [0] * (3 - len(parts))
+    days, _, clock = walltime.rpartition("-")
+    hours, minutes, seconds = map(int, f"{clock}:0".split(":")[:3])
     return int(days or 0) * 86400 + hours * 3600 + minutes * 60 + seconds
