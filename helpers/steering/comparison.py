@@ -157,13 +157,7 @@ def _share(lm: LanguageModel, table: pd.DataFrame, toward: str, samples: int, le
     if not samples or not generation.writes(lm):
         return float("nan")
     texts = generation.sample(lm, samples, seed=seed, max_tokens=24).text
-    known = None if lexicon is not None else list(table.language.unique())
-    try:
-        found = generation.shares(texts, lexicon=lexicon, languages=known)
-    except LookupError as error:  # of a language that the identifier does not know no share can be told
-        warnings.warn(f"no share of generated text: {error.args[0]}", stacklevel=3)
-        return float("nan")
-    return float(found.set_index("language").share[toward])
+    return generation.share(texts, toward, table, lexicon)
 
 
 def _row(lm: LanguageModel, table: pd.DataFrame, before: Activations, levels: Mapping, seed: int) -> tuple:

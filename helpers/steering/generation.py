@@ -5,6 +5,7 @@ the batch nor on the texts beside it, and an edited model is compared with the u
 are the caller's: `with interventions.steered(lm, edits): generation.sample(lm, 100)`.
 """
 
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from math import inf
@@ -92,6 +93,20 @@ def shares(
     found = total.drop(UNKNOWN, errors="ignore").sort_values(ascending=False).index
     order = [*(listed if len(listed) else found), UNKNOWN]
     return total.reindex(order, fill_value=0.0).rename_axis("language").rename("share").reset_index()
+
+
+def share(texts: Sequence[str], language: str, table: pd.DataFrame, lexicon: pd.DataFrame | None = None) -> float:
+    """The share of the texts in one of the table's languages, by the lexicon of a world or by py3langid.
+
+    NaN, with a warning, where the identifier does not know all of them: then no share can be told.
+    """
+    names = None if lexicon is not None else list(table["language"].unique())
+    try:
+        found = shares(texts, lexicon=lexicon, languages=names)
+    except LookupError as error:
+        warnings.warn(f"no share of generated text: {error.args[0]}", stacklevel=2)
+        return float("nan")
+    return float(found.set_index("language")["share"][language])
 
 
 def perplexity(lm: LanguageModel, table: pd.DataFrame, *, batch_tokens: int | None = None) -> pd.DataFrame:
