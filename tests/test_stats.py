@@ -24,20 +24,20 @@ def test_mean_interval_covers_a_normal_mean_about_95_times_in_100():
     np.testing.assert_allclose(found.estimate, data.mean(axis=0))
 
 
-def test_cluster_interval_has_the_law_of_the_loop_and_is_wider_than_the_naive_one():
+def test_a_clustered_interval_has_the_law_of_the_loop_and_is_wider_than_the_naive_one():
     rng = np.random.default_rng(0)
     clusters = np.repeat(np.arange(30), rng.integers(2, 9, 30))
     values = rng.standard_normal(30)[clusters] + 0.1 * rng.standard_normal(len(clusters))
-    found, slow = stats.cluster_interval(values, clusters), oracles.resampled_means(values, clusters, 1000, 1)
+    found, slow = stats.mean_interval(values, clusters), oracles.resampled_means(values, clusters, 1000, 1)
     np.testing.assert_allclose(found[1:], np.quantile(slow, [0.025, 0.975]), atol=0.06)
     naive = stats.mean_interval(values)
     assert found.high - found.low > 1.5 * (naive.high - naive.low)
     with pytest.raises(ValueError, match=f"{len(values)} values but 3 cluster names"):
-        stats.cluster_interval(values, [1, 2, 3])
+        stats.mean_interval(values, [1, 2, 3])
 
 
 def test_a_single_cluster_has_no_interval_and_no_verdict():
-    found = stats.cluster_interval([1.0, 2.0], ["a", "a"])
+    found = stats.mean_interval([1.0, 2.0], ["a", "a"])
     assert found.estimate == 1.5 and np.isnan(found.low) and np.isnan(found.high)
     assert stats.verdict(*found[1:]) == "not distinguishable from"
     assert stats.span(*found[1:]) == "[no interval]" and stats.span(-0.02, 0.1, 2) == "[-0.02, +0.10]"
@@ -51,42 +51,31 @@ def test_a_bootstrap_of_a_single_cluster_has_no_interval():
 
 def test_nothing_at_all_is_refused():
     with pytest.raises(ValueError, match="0 items, at least 1 is needed"):
-        stats.cluster_interval([], [])
+        stats.mean_interval([], [])
 
 
-def test_bootstrap_of_a_mean_equals_the_cluster_interval():
+def test_bootstrap_of_a_mean_equals_the_clustered_interval():
     table = pd.DataFrame({"target": list("aabbbcdde"), "score": np.arange(9.0)})
     found = stats.bootstrap(table, lambda part: part["score"].mean(), clusters="target", n=200)
-    assert found == pytest.approx(stats.cluster_interval(table["score"], table["target"], n=200))
+    assert found == pytest.approx(stats.mean_interval(table["score"], table["target"], n=200))
 
 
-def test_bootstrap_resamples_two_keys_crosswise_and_names_unknown_ones():
-    keys = pd.MultiIndex.from_product([range(6), range(6)], names=["source", "target"])
-    table = pd.DataFrame({"score": np.repeat(np.arange(6.0), 6)}, keys).reset_index()
-    mean = lambda part: part["score"].mean()  # noqa: E731
-    by_target = stats.bootstrap(table, mean, clusters="target", n=50)
-    crossed = stats.bootstrap(table, mean, clusters=["target", "source"], n=50)
-    assert by_target.low == by_target.high == 2.5 and crossed.high - crossed.low > 1
-    with pytest.raises(LookupError, match="no column 'goal'"):
-        stats.bootstrap(table, mean, clusters="goal")
+def test_bootstrap_names_an_unknown_column():
+    with pytest.raises(LookupError, match="no column 'goal'; did you mean target"):
+        stats.bootstrap(pd.DataFrame({"target": ["a"]}), len, clusters="goal", n=5)
 
 
 def test_missing_values_are_refused():
     with pytest.raises(ValueError, match="1 of 3 items hold NaN"):
         stats.mean_interval([1, np.nan, 2])
-    with pytest.raises(ValueError, match="level = 95"):
-        stats.mean_interval([1, 2, 3], level=95)
 
 
 def test_permutation_p_is_never_zero_and_is_uniform_under_the_null():
     assert stats.permutation_p(5, np.zeros(99)) == 0.01
-    assert stats.permutation_p(-5, np.zeros(99), tail="less") == 0.01
-    assert stats.permutation_p(-5, np.arange(-4, 5), tail="two-sided") == 0.1
+    assert stats.permutation_p(-5, np.arange(-4, 5)) == 0.1
     draws = np.random.default_rng(0).standard_normal((200, 500))
     p = stats.permutation_p(draws[0], draws[1:])
     assert kstest(p, "uniform").pvalue > 0.01
-    with pytest.raises(LookupError, match="unknown tail"):
-        stats.permutation_p(1, [1], tail="up")
 
 
 def test_holm_gives_the_textbook_numbers_and_leaves_nan():
@@ -96,20 +85,20 @@ def test_holm_gives_the_textbook_numbers_and_leaves_nan():
 
 def test_partial_correlation_equals_the_formula_and_scipy_without_controls():
     x, y, z = np.random.default_rng(0).standard_normal((3, 40)) + np.random.default_rng(1).standard_normal(40)
-    assert stats.partial_correlation(x, y)[:2] == pytest.approx(tuple(pearsonr(x, y)))
-    assert stats.partial_correlation(x, y, ranks=True).r == pytest.approx(spearmanr(x, y).statistic)
+    assert stats.partial_correlation(x, y) == pytest.approx(pearsonr(x, y).statistic)
+    assert stats.partial_correlation(x, y, ranks=True) == pytest.approx(spearmanr(x, y).statistic)
     xy, xz, yz = (pearsonr(a, b).statistic for a, b in ((x, y), (x, z), (y, z)))
     expected = (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
-    assert stats.partial_correlation(x, y, [z]).r == pytest.approx(expected)
-    assert stats.partial_correlation(x, y, pd.DataFrame({"z": z})).r == pytest.approx(expected)
+    assert stats.partial_correlation(x, y, z) == pytest.approx(expected)
+    assert stats.partial_correlation(x, y, pd.DataFrame({"z": z})) == pytest.approx(expected)
 
 
 def test_partial_correlation_knows_what_is_undefined():
     x = np.arange(5.0)
-    assert np.isnan(stats.partial_correlation(x, x[::-1] ** 2, [2 * x + 1]).r)
-    assert stats.partial_correlation([*x, np.nan], [*(x * 2), 1]) == pytest.approx((1, 0, 5), abs=1e-9)
+    assert np.isnan(stats.partial_correlation(x, x[::-1] ** 2, 2 * x + 1))
+    assert stats.partial_correlation([*x, np.nan], [*(x * 2), 1]) == pytest.approx(1, abs=1e-9)
     with pytest.raises(ValueError, match="3 complete items for 1 controls"):
-        stats.partial_correlation(x[:3], x[:3], [x[:3]])
+        stats.partial_correlation(x[:3], x[:3], x[:3])
 
 
 def test_the_interval_of_few_items_is_students():
@@ -149,7 +138,7 @@ def test_means_by_group_have_the_interval_asked_for_and_count_what_is_independen
     found = stats.by_group(table, ["kind"], "value", over="seed").set_index("kind")
     assert list(found.index) == ["b", "a"] and found.n.tolist() == [2, 2]
     assert tuple(found.loc["b"])[:3] == stats.few_interval([1.0, 5.0])
-    found = stats.by_group(table, ["kind"], "value", over=["seed"], interval=stats.cluster_interval)
-    assert tuple(found.iloc[1])[1:4] == stats.cluster_interval([1, 1, 1, 3], [0, 0, 1, 1])
+    found = stats.by_group(table, ["kind"], "value", over=["seed"], interval=stats.mean_interval)
+    assert tuple(found.iloc[1])[1:4] == stats.mean_interval([1, 1, 1, 3], [0, 0, 1, 1])
     found = stats.by_group(table, ["kind"], "value", interval=stats.mean_interval)
     assert tuple(found.iloc[0])[1:] == (*stats.mean_interval([0, 2, 4, 6]), 4)

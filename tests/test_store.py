@@ -43,13 +43,13 @@ def test_arrays_of_numpy_and_torch_come_back_as_numpy(tmp_path):
         "bfloat16": torch.tensor([1.5], dtype=torch.bfloat16),
         "bool": np.array([True, False]),
     }
-    read = store.arrays(tmp_path / "a.safetensors", lambda: content)
+    read = store.read_arrays(store.write_arrays(tmp_path / "a.safetensors", content))
     for name, values in content.items():
         expected = values.float().numpy() if name == "bfloat16" else np.asarray(values)
         np.testing.assert_array_equal(read[name], expected)
         assert read[name].shape == expected.shape
         assert read[name].dtype == expected.dtype
-    assert store.arrays(tmp_path / "a.safetensors", refuse).keys() == content.keys()
+    assert read.keys() == content.keys()
 
 
 def test_text_among_arrays_is_refused_by_name(tmp_path):
@@ -94,6 +94,12 @@ def test_the_commit_is_read_from_the_checkout(tmp_path, monkeypatch):
     assert store.describe()["commit"] == "c" * 40
 
 
+def test_the_digest_of_code_is_that_of_a_room_or_of_all():
+    assert len({store.code(), store.code("common"), store.code("common", "models")}) == 3
+    with pytest.raises(LookupError, match="no room 'commun'; did you mean common"):
+        store.code("commun")
+
+
 def test_a_crash_in_computing_leaves_no_file(tmp_path):
     with pytest.raises(ZeroDivisionError):
         store.table(tmp_path / "table.parquet", lambda: 1 / 0)
@@ -115,18 +121,16 @@ def test_a_crash_between_writing_and_renaming_keeps_the_old_result(tmp_path, mon
 
 @pytest.mark.parametrize("kept", [0, 3, 0.5, 0.99])
 def test_a_cut_file_is_computed_again_with_a_warning(tmp_path, kept):
-    content = {"x": np.arange(50.0)}
     table = store.write_table(tmp_path / "table.parquet", FRAME)
-    arrays = store.write_arrays(tmp_path / "arrays.safetensors", content)
+    arrays = store.write_arrays(tmp_path / "arrays.safetensors", {"x": np.arange(50.0)})
     for path in (table, arrays):
         whole = path.read_bytes()
         path.write_bytes(whole[: int(kept * len(whole)) if kept < 1 else kept])
     with pytest.warns(UserWarning, match=r"table.parquet is damaged"):
         assert_frame_equal(store.table(table, lambda: FRAME, provenance={}), FRAME)
-    with pytest.warns(UserWarning, match=r"arrays.safetensors is damaged"):
-        np.testing.assert_array_equal(store.arrays(arrays, lambda: content)["x"], content["x"])
+    with pytest.raises(store._DAMAGED):
+        store.read_arrays(arrays)
     store.table(table, refuse)
-    store.arrays(arrays, refuse)
 
 
 def test_one_flipped_bit_is_found_by_the_checksums(tmp_path):
@@ -139,8 +143,8 @@ def test_one_flipped_bit_is_found_by_the_checksums(tmp_path):
         path.write_bytes(octets)
     with pytest.warns(UserWarning, match="damaged"):
         assert_frame_equal(store.table(table, lambda: long), long)
-    with pytest.warns(UserWarning, match="checksum"):
-        store.arrays(arrays, lambda: {"x": np.arange(1000.0)})
+    with pytest.raises(ValueError, match="checksum"):
+        store.read_arrays(arrays)
 
 
 WRITE_TWOS = """

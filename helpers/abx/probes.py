@@ -128,7 +128,7 @@ def association(
     kinds = {"raw": [], "partial": [name for name in controls if table[name].nunique() > 1]}
 
     def both(rows: pd.DataFrame) -> list[float]:
-        return [stats.partial_correlation(rows[x], rows[y], rows[held], ranks=True).r for held in kinds.values()]
+        return [stats.partial_correlation(rows[x], rows[y], rows[held], ranks=True) for held in kinds.values()]
 
     found = stats.bootstrap(table.dropna(subset=[x, y]), both, clusters=clusters, n=n, seed=seed)
     count = len(table.dropna(subset=[x, y]))

@@ -1,7 +1,7 @@
-"""How sure a number is: bootstrap over sentences or targets, permutation tests, Holm, partial correlation.
+"""How far a number may be off: intervals over sentences, targets or trainings, permutation tests, Holm.
 
-One idea: a bootstrap replicate is a row of whole-number weights, so that resampling a mean is a matrix product, and
-analyses that share `weights` are resampled together and can be compared pair by pair.
+A bootstrap replicate is a row of whole-number weights, so that resampling a mean is a matrix product, and analyses
+that share `weights` are resampled together and can be compared pair by pair. Intervals hold the central 95 %.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,21 +12,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from helpers.common.lookup import known
+
 
 class Interval(NamedTuple):
-    """An estimate with its interval, by percentiles of a bootstrap unless said; numbers, or arrays of one shape."""
+    """An estimate with its 95 % interval, by percentiles of a bootstrap unless said; numbers, or arrays alike."""
 
     estimate: Any
     low: Any
     high: Any
-
-
-class Correlation(NamedTuple):
-    """A correlation, its two-sided p value (for independent items), and the number of complete items."""
-
-    r: float
-    p: float
-    n: int
 
 
 @lru_cache(maxsize=16)
@@ -39,25 +33,32 @@ def weights(items: int, n: int = 1000, seed: int = 0) -> np.ndarray:
     return drawn
 
 
-def interval(estimate, replicates, level: float = 0.95) -> Interval:
-    """The estimate with the central `level` of its replicates [replicate, ...]; undefined (NaN) ones are left out."""
-    if not 0 < level < 1:
-        raise ValueError(f"level = {level}, but it is a share between 0 and 1, such as 0.95")
-    low, high = np.nanquantile(replicates, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return Interval(estimate, low, high)
+def interval(estimate, replicates) -> Interval:
+    """The estimate with the central 95 % of its replicates [replicate, ...]; undefined (NaN) ones are left out."""
+    return Interval(estimate, *np.nanquantile(replicates, [0.025, 0.975], axis=0))
 
 
-def mean_interval(values, *, n: int = 1000, level: float = 0.95, seed: int = 0) -> Interval:
-    """Mean over items and its interval, items resampled; `values` [item] or [item, ...], columns resampled together.
+def mean_interval(values, clusters=None, *, n: int = 1000, seed: int = 0) -> Interval:
+    """Mean over items and its interval, items or whole clusters of them resampled; NaN where there is only one.
 
+    `values` are [item] or, without clusters, [item, ...], columns resampled together. `clusters` names each item's.
     For the difference of two conditions on the same items, give the difference of their values.
     """
     values = _finite(values)
-    replicates = np.tensordot(weights(len(values), n, seed), values, axes=1) / len(values)
-    return interval(values.mean(axis=0), replicates, level)
+    sums, sizes = values, np.ones(len(values))
+    if clusters is not None:
+        if len(values) != len(clusters):
+            raise ValueError(f"{len(values)} values but {len(clusters)} cluster names; give one for each value")
+        codes = pd.factorize(np.asarray(clusters))[0]
+        sums, sizes = np.bincount(codes, values), np.bincount(codes)
+    if len(sizes) < 2:
+        return Interval(values.mean(axis=0), np.nan, np.nan)
+    draws = weights(len(sizes), n, seed)
+    replicates = np.tensordot(draws, sums, axes=1).T / (draws @ sizes)
+    return interval(values.mean(axis=0), replicates.T)
 
 
-def few_interval(values, groups=None, *, level: float = 0.95) -> Interval:
+def few_interval(values, groups=None) -> Interval:
     """Mean over few independent items [item], or over their groups' means, and Student's t interval, NaN for one.
 
     Resampling three items gives intervals that miss the truth in one case of four instead of twenty.
@@ -65,11 +66,10 @@ def few_interval(values, groups=None, *, level: float = 0.95) -> Interval:
     values = _finite(values if groups is None else pd.Series(np.asarray(values)).groupby(np.asarray(groups)).mean())
     if len(values) < 2:
         return Interval(values.mean(), np.nan, np.nan)
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return Interval(values.mean(), values.mean() - half, values.mean() + half)
+    return _students(values.mean(), stats.sem(values), len(values) - 1)
 
 
-def crossed_interval(cells, *, level: float = 0.95) -> Interval:
+def crossed_interval(cells) -> Interval:
     """Mean over cells [row, column] and its t interval where rows and columns both vary at random, such as trainings
     and languages; with one row or column it speaks of that one.
 
@@ -78,7 +78,7 @@ def crossed_interval(cells, *, level: float = 0.95) -> Interval:
     """
     cells = _finite(cells)
     if min(cells.shape) < 2:
-        return few_interval(cells.ravel(), level=level)
+        return few_interval(cells.ravel())
     mean, free = cells.mean(), np.array([cells.shape[0] - 1, cells.shape[1] - 1])
     down, across = cells.mean(axis=1), cells.mean(axis=0)
     rest = ((cells - down[:, None] - across + mean) ** 2).sum() / free.prod()
@@ -88,7 +88,11 @@ def crossed_interval(cells, *, level: float = 0.95) -> Interval:
         degrees = np.clip(square**2 / size, 1, free.prod())
     else:
         square, degrees = sides.max(), free[sides.argmax()]
-    half = stats.t.ppf((1 + level) / 2, degrees) * np.sqrt(square / cells.size)
+    return _students(mean, np.sqrt(square / cells.size), degrees)
+
+
+def _students(mean, error, degrees) -> Interval:
+    half = stats.t.ppf(0.975, degrees) * error
     return Interval(mean, mean - half, mean + half)
 
 
@@ -103,7 +107,7 @@ def by_group(
     """table[*keys, value, low, high, n]: the mean of `value` and its interval for each value of `keys`, as they appear.
 
     `over` names the columns that tell independent groups of rows apart, such as seed and original: `interval(values,
-    groups)` makes use of them, as `few_interval` and `cluster_interval` do, and n counts them. Without `over` each row
+    groups)` makes use of them, as `few_interval` and `mean_interval` do, and n counts them. Without `over` each row
     is independent: `interval(values)`.
     """
     rows = []
@@ -115,72 +119,35 @@ def by_group(
 
 def contrasts(table: pd.DataFrame, column: str, value: str) -> pd.DataFrame:
     """The table, and for each other level of `column` rows `first less other`: differences at equal other columns."""
+    first, *others = table[column].unique()
     keys = [name for name in table if name not in (column, value)]
-    wide = table.set_index([*keys, column])[value].unstack(column)
-    first, *others = dict.fromkeys(table[column])
-    parts = [(wide[first] - wide[other]).rename(value).reset_index() for other in others]
-    named = [part.assign(**{column: f"{first} less {other}"}) for part, other in zip(parts, others)]
-    return pd.concat([table, *(part[list(table)] for part in named)], ignore_index=True)
+    wide = table.pivot(index=keys, columns=column, values=value)
+    less = wide[others].rsub(wide[first], axis=0).rename(columns=lambda other: f"{first} less {other}")
+    less = less.melt(value_name=value, ignore_index=False).reset_index()
+    return pd.concat([table, less[[*table]]], ignore_index=True)
 
 
-def cluster_interval(values, clusters, *, n: int = 1000, level: float = 0.95, seed: int = 0) -> Interval:
-    """Mean over items and its interval, whole clusters resampled; `clusters` names the cluster of each item.
-
-    With a single cluster the interval is NaN.
-    """
-    values = _finite(values)
-    if len(values) != len(clusters):
-        raise ValueError(f"{len(values)} values but {len(clusters)} cluster names; give one for each value")
-    codes, names = pd.factorize(np.asarray(clusters))
-    if len(names) < 2:
-        return Interval(values.mean(), np.nan, np.nan)
-    draws = weights(len(names), n, seed)
-    totals = draws @ np.bincount(codes, values)
-    return interval(values.mean(), totals / (draws @ np.bincount(codes)), level)
-
-
-def bootstrap(
-    table: pd.DataFrame,
-    statistic: Callable[[pd.DataFrame], Any],
-    *,
-    clusters: str | Sequence[str],
-    n: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
+def bootstrap(table: pd.DataFrame, statistic: Callable[[pd.DataFrame], Any], clusters: str, *, n: int, seed: int = 0):
     """`statistic` of a table and its interval, whole clusters (a key column, such as `target`) resampled.
 
-    With several columns, such as source and target, each is resampled by itself and a row's weights multiply. The
-    statistic may return a number or an array of one shape; replicates where it is NaN are left out. With a single
+    The statistic may return a number or an array of one shape; replicates where it is NaN are left out. With a single
     cluster the interval is NaN.
     """
-    columns = [clusters] if isinstance(clusters, str) else clusters
-    for column in columns:
-        if column not in table:
-            raise LookupError(f"no column {column!r} to resample; the table has {', '.join(map(str, table.columns))}")
-    if min(table[column].nunique() for column in columns) < 2:
-        estimate = np.asarray(statistic(table), float)
-        return Interval(estimate, *2 * [np.full_like(estimate, np.nan)])
-    counts = np.ones((n, len(table)), int)
-    for place, column in enumerate(columns):
-        codes, names = pd.factorize(table[column])
-        counts *= weights(len(names), n, seed + place)[:, codes]
-    rows = np.arange(len(table))
-    replicates = [np.asarray(statistic(table.take(np.repeat(rows, count)))) for count in counts]
-    return interval(statistic(table), np.stack(replicates).astype(float), level)
+    codes, names = pd.factorize(table[known(clusters, table, "column")])
+    found, rows = np.asarray(statistic(table), float), np.arange(len(table))
+    if len(names) < 2:
+        return Interval(found, found * np.nan, found * np.nan)
+    draws = weights(len(names), n, seed)[:, codes]
+    return interval(found, [np.asarray(statistic(table.take(np.repeat(rows, draw))), float) for draw in draws])
 
 
-def permutation_p(observed, null, *, tail: str = "greater"):
-    """p value of `observed` among values under permutation [replicate, ...], the observed one counted in: never 0.
+def permutation_p(observed, null):
+    """Two-sided p of `observed` among values under permutation [replicate, ...], the observed one counted in: never 0.
 
-    (1 + number at least as extreme) / (1 + number of permutations); `tail` is greater, less or two-sided (in size).
+    (1 + number at least as large in size) / (1 + number of permutations).
     """
-    tails = {"greater": lambda x: x, "less": lambda x: -x, "two-sided": np.abs}
-    if tail not in tails:
-        raise LookupError(f"unknown tail {tail!r}; choose among {', '.join(tails)}")
-    observed, null = tails[tail](np.asarray(observed)), tails[tail](np.asarray(null))
-    p = (1 + (null >= observed).sum(axis=0)) / (1 + len(null))
-    return float(p) if np.ndim(p) == 0 else p
+    null = np.asarray(null)
+    return (1 + (np.abs(null) >= np.abs(observed)).sum(axis=0)) / (1 + len(null))
 
 
 def holm(p) -> np.ndarray:
@@ -192,29 +159,23 @@ def holm(p) -> np.ndarray:
     return adjusted
 
 
-def partial_correlation(x, y, controls=(), *, ranks: bool = False) -> Correlation:
-    """Correlation of x and y when the controls (a table, or arrays [item]) are held fixed: that of the residuals.
+def partial_correlation(x, y, controls=None, *, ranks: bool = False) -> float:
+    """Correlation of x and y when the controls [item, control] are held fixed: that of what they leave of both.
 
-    `ranks` makes it Spearman's. Items with a NaN anywhere are left out. The p value is for independent items, which
-    pairs of languages are not: permute languages for those.
+    `ranks` makes it Spearman's. Items with a NaN anywhere are left out; NaN where nothing is left of x or y.
     """
-    parts = controls.to_numpy().T if isinstance(controls, pd.DataFrame) else list(controls)
-    columns = np.column_stack([x, y, *parts]).astype(float)
+    columns = np.column_stack([x, y, *([] if controls is None else [controls])]).astype(float)
     columns = columns[~np.isnan(columns).any(axis=1)]
-    free = len(columns) - 2 - len(parts)
-    if free < 1:
-        raise ValueError(
-            f"{len(columns)} complete items for {len(parts)} controls; at least {len(parts) + 3} are needed"
-        )
+    needed = columns.shape[1] + 1
+    if len(columns) < needed:
+        raise ValueError(f"{len(columns)} complete items for {needed - 3} controls; at least {needed} are needed")
     columns = stats.rankdata(columns, axis=0) if ranks else columns
     design = np.column_stack([np.ones(len(columns)), columns[:, 2:]])
     left = columns[:, :2] - design @ np.linalg.lstsq(design, columns[:, :2], rcond=None)[0]
-    if (np.linalg.norm(left, axis=0) <= 1e-10 * np.linalg.norm(columns[:, :2], axis=0)).any():
-        return Correlation(np.nan, np.nan, len(columns))  # constant, or wholly explained by the controls
-    r = float(np.clip(left[:, 0] @ left[:, 1] / np.prod(np.linalg.norm(left, axis=0)), -1, 1))
-    with np.errstate(divide="ignore"):
-        t = r * np.sqrt(free / (1 - np.square(r)))
-    return Correlation(r, float(2 * stats.t.sf(abs(t), free)), len(columns))
+    sizes = np.linalg.norm(left, axis=0)
+    if (sizes <= 1e-10 * np.linalg.norm(columns[:, :2], axis=0)).any():
+        return np.nan  # constant, or wholly explained by the controls
+    return float(np.clip(left[:, 0] @ left[:, 1] / sizes.prod(), -1, 1))
 
 
 def _finite(values):
@@ -241,10 +202,3 @@ def verdict(low: float, high: float, reference: float = 0.0) -> str:
 def span(low: float, high: float, digits: int = 3) -> str:
     """An interval with its signs, such as `[-0.020, +0.100]`; `[no interval]` where nothing could be resampled."""
     return f"[{low:+.{digits}f}, {high:+.{digits}f}]" if low == low else "[no interval]"
-
-
-def standardised(values) -> np.ndarray:
-    """The values less their mean, in units of their standard deviation; zeros where they do not vary."""
-    values = _finite(values)
-    spread = values.std(axis=0)
-    return (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1.0)

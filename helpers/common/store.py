@@ -1,8 +1,7 @@
-"""Files on disk: compute or load, atomically, with provenance.
+"""Files on disk: written whole or not at all, with what made them; nothing is ever pickled.
 
-One idea: a name that exists holds a whole result. Every file is written under a temporary name beside its own, flushed,
-and only then renamed; what cannot be read back is computed again with a warning. Tables are parquet, arrays are
-safetensors, and both carry the parameters, versions, commit and time that made them. Nothing is ever pickled.
+A name that exists holds a whole result: a file is written under a temporary name beside its own, flushed, and only then
+renamed. Tables are parquet, arrays safetensors; both carry the parameters, versions, commit and time of their making.
 """
 
 import errno
@@ -31,6 +30,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from helpers import DATA, HOUSE, __version__
+from helpers.common.lookup import known
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "pandas", "scikit-learn", "umap-learn")
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
@@ -38,22 +38,22 @@ _DAMAGED = (OSError, ValueError, KeyError, pa.ArrowException, SafetensorError)
 
 
 def table(path: Path, compute: Callable[[], pd.DataFrame], *, provenance: Mapping | None = None) -> pd.DataFrame:
-    """The table at `path`; computed and written first where absent, damaged, or from another `provenance`."""
-    return _load_or_compute(Path(path), compute, provenance, read_table, write_table)
-
-
-def arrays(path: Path, compute: Callable[[], Mapping], *, provenance: Mapping | None = None) -> dict[str, np.ndarray]:
-    """The named arrays at `path`; computed and written first where absent, damaged, or from another `provenance`."""
-    return _load_or_compute(Path(path), compute, provenance, read_arrays, write_arrays)
+    """The table at `path`; computed and written first where absent, damaged (a warning), or of another `provenance`."""
+    if Path(path).exists():
+        try:
+            if provenance is None or key(read_provenance(path).get("parameters")) == key(provenance):
+                return read_table(path)
+        except _DAMAGED as error:
+            warnings.warn(f"{path} is damaged ({error}); computing it again", stacklevel=2)
+    return read_table(write_table(path, compute(), provenance=provenance))  # the first and later calls return the same
 
 
 def write_table(path: Path, content: pd.DataFrame, *, provenance: Mapping | None = None) -> Path:
     """The path, now holding the table as parquet with page checksums and the provenance in its metadata."""
     columns = pa.Table.from_pandas(content)
-    origin = json.dumps(describe(provenance))
-    columns = columns.replace_schema_metadata({**(columns.schema.metadata or {}), "isogloss": origin})
+    origin = (columns.schema.metadata or {}) | {"isogloss": json.dumps(describe(provenance))}
     with whole(path) as temporary:
-        pq.write_table(columns, temporary, write_page_checksum=True)
+        pq.write_table(columns.replace_schema_metadata(origin), temporary, write_page_checksum=True)
     return Path(path)
 
 
@@ -112,7 +112,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def room_for(path: Path) -> Iterator[None]:
-    """Nothing but a better error: one of a full disk tells the path, the bytes that are free, and what to do."""
+    """Raise OSError with the path, the bytes that are free and what to do where the disk is full in this block."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -176,23 +176,8 @@ def digest(files: Iterable[Path]) -> str:
 def code(*rooms: str) -> str:
     """Digest of the code of these rooms, or of the whole package: a cache that other code made is old."""
     package = Path(__file__).resolve().parents[1]
-    folders = [package / room for room in rooms] or [package]
-    files = sorted(file for folder in folders for file in folder.rglob("*.py"))
-    if not files or not all(folder.is_dir() for folder in folders):
-        raise LookupError(f"no code in {', '.join(map(str, folders))}; name rooms of the package")
-    return digest(files)
-
-
-def _load_or_compute(path: Path, compute: Callable, provenance: Mapping | None, read: Callable, write: Callable):
-    """What the file holds, also right after computing, so that the first and the later calls return the same."""
-    if path.exists():
-        try:
-            if provenance is None or key(read_provenance(path).get("parameters")) == key(provenance):
-                return read(path)
-        except _DAMAGED as error:
-            warnings.warn(f"{path} is damaged ({error}); computing it again", stacklevel=3)
-    write(path, compute(), provenance=provenance)
-    return read(path)
+    folders = [package / known(room, os.listdir(package), "room") for room in rooms] or [package]
+    return digest(file for folder in folders for file in sorted(folder.rglob("*.py")))
 
 
 def _plain(name: str, values: object) -> np.ndarray:
@@ -240,9 +225,10 @@ def _commit() -> str:
     try:
         head = (git / "HEAD").read_text(encoding="utf-8").strip()
         name = head.removeprefix("ref: ")
-        if name == head or (git / name).exists():
-            return head if name == head else (git / name).read_text(encoding="utf-8").strip()
-        packed = (git / "packed-refs").read_text(encoding="utf-8").splitlines()
-        return next((line.split()[0] for line in packed if line.endswith(f" {name}")), "")
+        if name != head and (git / name).exists():
+            return (git / name).read_text(encoding="utf-8").strip()
+        packed = "" if name == head else (git / "packed-refs").read_text(encoding="utf-8")
     except OSError:
         return ""
+    found = re.search(rf"^(\S+) {re.escape(name)}$", packed, re.MULTILINE)
+    return head if name == head else found[1] if found else ""

@@ -80,7 +80,7 @@ def summary(table: pd.DataFrame, keys: Sequence[str], *, over: str, value: str =
     With one group there is no interval (NaN).
     """
     groups = table.groupby(list(keys), sort=False)
-    rows = [(*key, *stats.cluster_interval(part[value], part[over], seed=seed)) for key, part in groups]
+    rows = [(*key, *stats.mean_interval(part[value], part[over], seed=seed)) for key, part in groups]
     return pd.DataFrame(rows, columns=[*keys, value, "low", "high"])
 
 

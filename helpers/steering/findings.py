@@ -3,7 +3,7 @@
 import pandas as pd
 
 from helpers.common.lookup import known
-from helpers.common.stats import OFF, cluster_interval, span, verdict
+from helpers.common.stats import OFF, mean_interval, span, verdict
 from helpers.steering.comparison import frontier
 
 
@@ -56,8 +56,8 @@ def left_out(table: pd.DataFrame, *, seed: int = 0) -> str:
     for kind, part in table.groupby("left_out", sort=False):
         layer = part.groupby("layer").seen.mean().idxmax()
         at = part[part.layer == layer]
-        seen = cluster_interval(at.seen - at.untouched, at.group, seed=seed)
-        unseen = cluster_interval(at.unseen - at.untouched, at.group, seed=seed)
+        seen = mean_interval(at.seen - at.untouched, at.group, seed=seed)
+        unseen = mean_interval(at.unseen - at.untouched, at.group, seed=seed)
         text.append(
             f"without the **{kind}** the gain at layer {layer}, the best after erasure, is {unseen.estimate:+.3f} "
             f"{span(unseen.low, unseen.high)} against {seen.estimate:+.3f} with it, "

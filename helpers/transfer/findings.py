@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from helpers.common.stats import cluster_interval, mean_interval
+from helpers.common.stats import mean_interval
 
 
 def transferred(scores: pd.DataFrame, floor: pd.DataFrame) -> str:
@@ -13,7 +13,7 @@ def transferred(scores: pd.DataFrame, floor: pd.DataFrame) -> str:
     for key, rows in scores.groupby(["task", "representation", "metric"], sort=False):
         apart = rows[rows.source != rows.target]
         targets = apart.groupby("target").score.mean()
-        mean = cluster_interval(apart.score, apart.target)
+        mean = mean_interval(apart.score, apart.target)
         low = floor[(floor[["task", "representation", "metric"]] == list(key)).all(axis=1)] if len(floor) else floor
         at = f", {low.share.iloc[0]:.0%} of pairs no better than guessing" if len(low) else ""
         helps, home = apart.groupby("source").score.mean().idxmax(), rows[rows.source == rows.target].score.mean()
