@@ -1,12 +1,8 @@
-"""A real JupyterLab in Chromium: the notebook runs without an error and its slider moves the picture.
-
-Set ISOGLOSS_BROWSER_INSTALL=0 to skip where Chromium is not there instead of installing it with apt.
-"""
+"""A real JupyterLab in Chromium: the notebook runs without an error and its slider moves the picture."""
 
 import contextlib
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +14,7 @@ from statistics import median
 
 import nbformat
 import pytest
+from chromium import launched
 
 from helpers.world import mini
 
@@ -45,10 +42,6 @@ CHANGES = {  # knob -> the parts of the surface that a step of it must change
     "strength": ["after", "status", "metrics", "neighbours", "texts"],
 }
 MOVES = 24
-FLAGS = """
-    --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run --disable-background-networking
-    --disable-component-update --disable-sync
-""".split()  # noqa: SIM905
 POINTS = """
 import numpy as np
 import pandas as pd
@@ -88,36 +81,10 @@ WATCH = """
 """
 
 
-def _chromium() -> str | None:
-    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-def _install() -> str:
-    """Why Chromium could not be installed; empty when it could."""
-    if os.environ.get("ISOGLOSS_BROWSER_INSTALL") == "0":
-        return "ISOGLOSS_BROWSER_INSTALL=0 forbids installing it"
-    if not shutil.which("apt-get") or os.geteuid() != 0:
-        return "apt-get needs to be there and to be run as root"
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for step in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
-        try:
-            subprocess.run(["apt-get", *step], env=environment, check=True, capture_output=True, timeout=240)
-        except (subprocess.SubprocessError, OSError) as error:
-            return f"apt-get {step[0]} failed: {error}"
-    return ""
-
-
 @pytest.fixture(scope="module")  # while it stands, this thread runs an event loop, which other tests would meet
 def browser():
-    """A headless Chromium; the tests are skipped, with the reason, where there is none to be had."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright; pip install -e '.[test]'")
-    reason = "" if _chromium() else _install()
-    if reason or not _chromium():
-        pytest.skip(f"no Chromium, and {reason or 'installing it left none'}; install it and run again")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=_chromium(), headless=True, args=FLAGS)
+    with launched() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from chromium import launched
 from homes import home, write_sweep
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
@@ -116,17 +117,11 @@ def test_a_figure_is_captioned_with_the_titles_that_it_was_saved_with(home, monk
 
 
 def test_pages_hold_in_a_real_browser_at_desktop_and_phone_width(home, monkeypatch):
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = Path("/usr/bin/chromium")
-    if not chromium.exists():
-        pytest.skip("no Chromium at /usr/bin/chromium")
     path = write_sweep(home, grid={"language": ["A1", "an unusually long name of a language " * 3]})
     pretend(path, monkeypatch)
     sweep.execute(path)
     index = report.write("small", home / "out")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic"]
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=str(chromium), args=flags)
+    with launched() as browser:
         for width in (1280, 390):
             view, told = browser.new_page(viewport={"width": width, "height": 800}), []
             view.on("console", lambda message, told=told: told.append(message.text))
@@ -137,7 +132,6 @@ def test_pages_hold_in_a_real_browser_at_desktop_and_phone_width(home, monkeypat
                 assert view.evaluate("[...document.images].every(i => { i.loading = 'eager'; return true })")
                 view.wait_for_function("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
             assert told == []
-        browser.close()
 
 
 def test_corpus_text_in_a_line_of_markdown_is_no_markup():
