@@ -1,6 +1,7 @@
 """The house rules: floors, notebooks, dependencies in step, and a README whose commands exist."""
 
 import ast
+import fnmatch
 import importlib
 import itertools
 import json
@@ -9,6 +10,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from statistics import median
 
@@ -68,6 +70,11 @@ def _source(cell: dict) -> str:
     return "".join(cell["source"])
 
 
+def _code(path: Path) -> list[str]:
+    """The Python of a notebook's cells, without magics."""
+    return [re.sub(r"^[%!].*$", "", _source(cell), flags=re.M) for cell in _cells(path)]
+
+
 def test_the_folder_is_the_table_of_contents():
     folders = {path.name for path in (ROOT / "helpers").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert folders == {*ROOMS}, "a room without its arrows, or arrows without a room"
@@ -101,7 +108,7 @@ def test_the_faces_can_be_held_in_the_head():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_notebook_imports_rooms_and_uses_what_their_faces_offer(path):
-    code = "\n".join(re.sub(r"^[%!].*$", "", _source(cell), flags=re.M) for cell in _cells(path))
+    code = "\n".join(_code(path))
     imported = _imports(code)
     assert all(len(parts) == 1 and parts[0] in ROOMS for parts in imported), imported
     rooms = {room for (room,) in imported}
@@ -198,6 +205,50 @@ def _bounds(requirement: str) -> tuple[str, str]:
     }
     name = name.lower().replace("_", "-")
     return same.get(name, name), bounds
+
+
+COMMANDS = {"jupyterlab", "jupyter-server", "ipykernel", "nbstripout"}  # started, never imported
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    own, extras = (
+        {_bounds(r)[0] for r in listed}
+        for listed in (project["dependencies"], itertools.chain(*project["optional-dependencies"].values()))
+    )
+    homes = {
+        module: {name.lower().replace("_", "-") for name in names} for module, names in packages_distributions().items()
+    }
+    found = {"helpers": set(), "tests": set()}
+    for path in [*MODULES, *NOTEBOOKS, *ROOT.glob("tests/**/*.py")]:
+        text = path.read_text() if path.suffix == ".py" else "\n".join(_code(path))
+        kind = "tests" if "tests" in path.parts else "helpers"
+        for node in ast.walk(ast.parse(text)):
+            names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            names = [node.module] if isinstance(node, ast.ImportFrom) else names
+            found[kind] |= {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"helpers"}
+    local = {path.stem for path in ROOT.glob("tests/*.py")}
+    imported = {
+        kind: set().union(*(homes.get(name, {name}) for name in names - local)) for kind, names in found.items()
+    }
+    assert imported["helpers"] <= own | extras, f"not declared: {imported['helpers'] - own - extras}"
+    assert own <= imported["helpers"] | COMMANDS, f"declared and never imported: {own - imported['helpers'] - COMMANDS}"
+    assert imported["tests"] <= own | extras, f"not declared: {imported['tests'] - own - extras}"
+
+
+def test_a_wheel_holds_every_room_and_the_pages_of_a_report():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns = settings["packages"]["find"]["include"]
+    assert all(fnmatch.fnmatch(f"helpers.{room}", pattern) for room in ROOMS for pattern in patterns)
+    assert all((ROOT / "helpers" / room / "__init__.py").exists() for room in ROOMS)
+    beside = {path for path in (ROOT / "helpers").rglob("*.*") if path.suffix not in (".py", ".pyc", ".nbi", ".nbc")}
+    kept = {
+        path
+        for room, globs in settings["package-data"].items()
+        for glob in globs
+        for path in (ROOT / room.replace(".", "/")).glob(glob)
+    }
+    assert beside == kept
 
 
 def test_environment_and_pyproject_are_in_step():
