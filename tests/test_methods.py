@@ -109,7 +109,7 @@ def test_overwriting_the_one_unit_that_carries_language_makes_embeddings_languag
 def test_erasure_in_the_model_equals_projection_of_the_pooled_outputs(family, block, strength):
     source = fitting(family)
     path, test = source.path(block), corpus(seed=1)
-    plain = activations.outputs(source.lm, test, [path])[path]
+    plain = torch.tensor(activations.outputs(source.lm, test, [path])[path])
     projected = retrieval.project(plain, retrieval.subspace(source.parallel(path), rank=2))
     with steered(source.lm, methods.fit("erase", source, block=block, rank=2), strength):
         inside = activations.outputs(source.lm, test, [path])[path]
@@ -158,8 +158,6 @@ def test_overwrite_takes_the_best_experts_and_their_values(value):
     wanted = [summary(source.responses("max")[row.site][own, row.unit].astype(float)) for row in found.itertuples()]
     np.testing.assert_allclose(found["shift"], wanted, rtol=1e-6)
     assert (found["scale"] == 0).all()
-    pooled = flat(methods.overwrite(source, "B1", k=7, value_pool="mean"))
-    assert pooled["unit"].equals(found["unit"]) and not np.allclose(pooled["shift"], wanted)
 
 
 def test_damp_and_aura_scale_only():
@@ -287,16 +285,6 @@ def test_control_subspaces_have_equal_rank_and_directions_equal_length(control):
     assert not torch.allclose(other.v, plain.v)
 
 
-def test_leaving_out_a_language_is_fitting_on_the_rest():
-    source = fitting()
-    cut = source.without(["A1", "A2"])
-    fresh = Fitting(source.lm, source.table[~source.table["language"].isin(["A1", "A2"])].reset_index(drop=True))
-    assert cut.languages == ["B1", "C1"] and source.languages == list(LETTERS)
-    assert same(methods.fit("overwrite", cut, "B1", k=3), methods.fit("overwrite", fresh, "B1", k=3))
-    (left,), (right,) = (methods.fit("erase", part, block=1) for part in (cut, fresh))
-    torch.testing.assert_close(left.A @ left.B.T, right.A @ right.B.T, rtol=1e-4, atol=1e-5)
-
-
 def test_edits_of_methods_save_fold_and_load(tmp_path):
     source = fitting("gpt2")
     edits = {name: methods.fit(name, source, "A1") for name in ("overwrite", "leace", "diffmean")}
@@ -311,13 +299,12 @@ def test_edits_of_methods_save_fold_and_load(tmp_path):
 
 
 def test_bad_requests_name_the_fact_and_the_next_move():
-    source = fitting()
+    source, alone = fitting(), Fitting(tiny.language_model("llama"), corpus().query("language == 'A1'"))
     for error, message, call in (
         (LookupError, "did you mean overwrite", lambda: methods.fit("overwite", source, "A1")),
         (LookupError, "did you mean matched", lambda: methods.fit("damp", source, "A1", control="match")),
         (LookupError, "no sentences in 'A9'; did you mean", lambda: methods.fit("damp", source, "A9")),
         (LookupError, "no sentences in None", lambda: methods.fit("mean_transport", source)),
-        (LookupError, "no sentences in 'Z'", lambda: source.without("Z")),
         (LookupError, "no value 'avg'", lambda: methods.fit("overwrite", source, "A1", value="avg")),
         (LookupError, r"no block 3; tiny-llama has 3, 0 to 2", lambda: methods.fit("erase", source, block=3)),
         (ValueError, "erase takes no k; it takes block, rank", lambda: methods.fit("erase", source, k=3)),
@@ -334,7 +321,7 @@ def test_bad_requests_name_the_fact_and_the_next_move():
             lambda: methods.fit("erase", source, control="matched"),
         ),
         (ValueError, "480 units are edited", lambda: methods.fit("mean_transport", source, "A1", control="random")),
-        (ValueError, "12 sentences, all in A1", lambda: methods.fit("damp", source.without(["A2", "B1", "C1"]), "A1")),
+        (ValueError, "12 sentences, all in A1", lambda: methods.fit("damp", alone, "A1")),
         (ValueError, "units fire for A1 but k = 400", lambda: methods.fit("lape", source, "A1", k=400)),
         (ValueError, "11 sentences in A1 but 12 in A2", lambda: methods.fit("erase", Fitting(source.lm, corpus()[1:]))),
     ):

@@ -1,107 +1,70 @@
-"""What steering did, in sentences: tables in, text out, verdicts from intervals alone."""
+"""What steering did, in one sentence each: tables in, text out, verdicts from intervals alone."""
 
 import pandas as pd
 
 from helpers.common.lookup import known
 from helpers.common.stats import OFF, mean_interval, span, verdict
-from helpers.steering.comparison import frontier
 
 
-def steering_gain(gain: pd.DataFrame, k: int, over: str) -> str:
-    """Where each kind of units changes retrieval, from table[units, k, layer, change, low, high]: words, then numbers.
-
-    Units `a less b` are contrasts (`stats.contrasts`): where a gains more than b does. The numbers are a table in
-    Markdown, a column for each layer, bold where the interval is off 0.
-    """
-    part = gain[gain["k"] == known(k, gain["k"].unique(), "k")]
-    part = part.assign(way=[verdict(row.low, row.high) for row in part.itertuples()])
-    told = "; ".join(_where(units, rows) for units, rows in part.groupby("units", sort=False))
-    cells = {(row.units, row.layer): _cell(row) for row in part.itertuples()}
-    layers = sorted(set(part["layer"]))
-    lines = [["change of top-1", *(f"layer {layer}" for layer in layers)], ["---"] * (len(layers) + 1)]
-    lines += [[units, *(cells.get((units, layer), "") for layer in layers)] for units in part["units"].unique()]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{over}, retrieval when {k} units are overwritten: {told}.\n\n{table}"
+def finding(question: str, *tables, **options) -> str:
+    """The answer to one of the questions gain, price, left_out and written: a sentence in bold."""
+    return f"**{_ANSWERS[known(question, _ANSWERS, 'question')](*tables, **options)}**"
 
 
-def trade(table: pd.DataFrame, posthoc: float) -> str:
-    """The frontier's best points and how they stand to post-hoc projection, from `comparison.compare`."""
-    best = table.loc[table.top1.idxmax()]
-    untouched = table[table.method == "untouched"].iloc[0]
-    text = (
-        f"The untouched model has top-1 **{untouched.top1:.2f}**, post-hoc projection **{posthoc:.2f}** at no cost to "
-        f"the text. The most retrieval inside the model comes from {_named(best)}: **{best.top1:.2f}**"
-    )
-    if table.perplexity.isna().all():
-        return text + ". An encoder has no perplexity, so no price can be named."
-    cheap = table[table.perplexity <= 1.1 * untouched.perplexity]
-    fair = cheap.loc[cheap.top1.idxmax()]
-    edge = frontier(table)
-    steps = [edge.iloc[0]]
-    for _, row in edge.iterrows():
-        steps += [row] if row.top1 - steps[-1].top1 >= 0.02 else []
-    told = "; ".join(f"{_named(row)} ({row.perplexity:.1f}, {row.top1:.2f})" for row in steps)
+def gain(table: pd.DataFrame, k: int) -> str:
+    """At which layers experts change retrieval, and gain more than other units, from `stats.contrasts` at one k."""
+    if table.low.isna().all():
+        return f"With one language steered to, what {k} experts change cannot be judged."
+    told = {units: _layers(rows) for units, rows in table.groupby("units", sort=False)}
+    more = [f"than {name.partition(' less ')[2]} {above}" for name, (above, _) in told.items() if " less " in name]
+    up, down = told["experts"]
+    return f"{k} experts overwritten raise top-1 {up} and lower it {down}; they gain more {' and '.join(more)}."
+
+
+def _layers(rows: pd.DataFrame) -> list[str]:
+    """Where the interval lies above 0, and where below."""
+    found = [verdict(row.low, row.high) for row in rows.itertuples()]
+    places = ([layer for layer, way in zip(rows.layer, found) if way == side] for side in OFF)
+    return [f"at layer {', '.join(map(str, at))}" if at else "at no layer" for at in places]
+
+
+def price(table: pd.DataFrame, posthoc: float) -> str:
+    """How the best method of `comparison.compare` stands to post-hoc projection, and what it costs."""
+    untouched, best = table.iloc[0], table.loc[table.top1.idxmax()]
     how = verdict(untouched.top1 + best.low, untouched.top1 + best.high, posthoc)
-    return (
-        f"{text}, at a perplexity of {best.perplexity:.1f} against {untouched.perplexity:.1f}. Within ten per cent of "
-        f"the untouched perplexity the best is {_named(fair)} with {fair.top1:.2f}. The best edit is {how} post-hoc "
-        f"projection, which costs nothing. {len(edge)} of {len(table)} lie on the frontier; its steps of 0.02 and more "
-        f"(perplexity, top-1): {told}."
-    )
+    text = f"The best edit, {_named(best)}, takes top-1 from {untouched.top1:.2f} to {best.top1:.2f}, {how} post-hoc"
+    text = f"{text} projection ({posthoc:.2f})"
+    if table.perplexity.isna().all():
+        return f"{text}; an encoder has no perplexity."
+    cheap = table[table.perplexity <= 1.1 * untouched.perplexity]
+    fair, times = cheap.loc[cheap.top1.idxmax()], best.perplexity / untouched.perplexity
+    return f"{text}, at {times:.2f} times the perplexity; within 1.10 times, {_named(fair)} reaches {fair.top1:.2f}."
 
 
 def left_out(table: pd.DataFrame, *, seed: int = 0) -> str:
-    """How much of erasure's gain is left for languages it was not fitted on, from `steering.left_out` by left_out."""
+    """What erasure gains for languages that it was not fitted on, at the best layer, from `measuring.left_out`."""
     text = []
     for kind, part in table.groupby("left_out", sort=False):
         layer = part.groupby("layer").seen.mean().idxmax()
         at = part[part.layer == layer]
-        seen = mean_interval(at.seen - at.untouched, at.group, seed=seed)
-        unseen = mean_interval(at.unseen - at.untouched, at.group, seed=seed)
-        text.append(
-            f"without the **{kind}** the gain at layer {layer}, the best after erasure, is {unseen.estimate:+.3f} "
-            f"{span(unseen.low, unseen.high)} against {seen.estimate:+.3f} with it, "
-            f"{verdict(unseen.low, unseen.high)} zero"
-        )
-    if not text:
-        return "Without one of so few languages there is nothing left to fit on, so this part is skipped."
-    alone = "" if len(text) > 1 else " The languages are too few, or of one group, to leave a group out."
-    return f"Fitted {'; '.join(text)}. What erasure gains for a language it has not seen is the smaller number.{alone}"
+        seen, unseen = (mean_interval(at[fit] - at.untouched, at.group, seed=seed) for fit in ("seen", "unseen"))
+        told = f"{unseen.estimate:+.3f} {span(unseen.low, unseen.high)}, {verdict(unseen.low, unseen.high)} zero"
+        text.append(f"fitted without the {kind} by {told}, and with it by {seen.estimate:+.3f} (layer {layer})")
+    return f"Erasure changes top-1, {'; '.join(text)}." if text else "With so few languages none can be left out."
 
 
-def choice(written: pd.DataFrame, toward: str, *, limit: float = 2.0) -> str:
-    """The k to take by what a model writes, from `comparison.written`; `limit` is of the untouched perplexity."""
-    untouched, edited = written[written.k == 0].iloc[0], written[written.k > 0]
-    text = ", ".join(f"k = {row.k}: {row.share:.2f} at {row.own / untouched.own:.1f} x" for row in edited.itertuples())
-    fair = edited[edited.own <= limit * untouched.own]
-    taken = (
-        f"The largest k within {limit:g} x is **{fair.k.max()}**." if len(fair) else f"No k stays within {limit:g} x."
-    )
-    return (
-        f"Untouched, {untouched.share:.2f} of the text is in {toward}. Overwritten, the share and the perplexity of "
-        f"held-out {toward} over the untouched are: {text}. {taken}"
-    )
-
-
-def _cell(row) -> str:
-    change = f"**{row.change:+.3f}**" if row.way in OFF else f"{row.change:+.3f}"
-    return f"{change} {span(row.low, row.high)}"
-
-
-def _where(units: str, rows: pd.DataFrame) -> str:
-    """The layers at which one kind of units, or one less another, is told apart from 0."""
-    own, less, other = units.partition(" less ")
-    if rows.low.isna().all():
-        return f"**{units}** cannot be judged, with one language steered to"
-    above, below = (", ".join(map(str, rows.layer[rows.way == way])) for way in OFF)
-    if less:
-        found = [f"{word} at layer {at}" for word, at in (("more", above), ("less", below)) if at]
-        start = f"{own} gain {' and '.join(found)} than **{other}**"
-        return start if found else f"{own} and **{other}** are told apart at no layer"
-    found = [f"{word} at layer {at}" for word, at in (("raise it", above), ("lower it", below)) if at]
-    return f"**{own}** {' and '.join(found) or 'are told apart from no change at no layer'}"
+def written(table: pd.DataFrame, toward: str) -> str:
+    """The largest k whose text costs at most twice the untouched perplexity, from `comparison.written`."""
+    untouched, fair = table.iloc[0], table[(table.own <= 2 * table.own.iloc[0]) & (table.k > 0)]
+    if fair.empty:
+        return f"No k keeps held-out {toward} within twice its untouched perplexity."
+    best = fair.loc[fair.k.idxmax()]
+    share = f"the share of text in {toward} goes from {untouched.share:.2f} to {best.share:.2f}"
+    return f"The largest k within twice the untouched perplexity of held-out {toward} is {best.k:.0f}: {share}."
 
 
 def _named(row: pd.Series) -> str:
-    detail = f" ({row.setting}, strength {row.strength:g})" if row.setting else ""
-    return f"{row.method}{detail}"
+    return f"{row.method} ({row.setting}, strength {row.strength:g})" if row.setting else row.method
+
+
+_ANSWERS = dict(gain=gain, price=price, left_out=left_out, written=written)

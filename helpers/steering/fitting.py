@@ -1,10 +1,9 @@
-"""What methods are fitted on: a model, sentences of known languages, and what the one makes of the other.
+"""What methods are fitted on: a model, sentences of known languages, and the model's answers to them.
 
-One idea: activations are read when they are first wanted, once, and cut together with the sentences; so every method,
-every strength and every control sees the same numbers, and a fit that leaves out a language costs no forward pass.
+Activations are read when they are first wanted, once, so that every method and every control sees the same numbers.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,15 +20,14 @@ POOLS = ("max", "mean", "positive")
 
 @dataclass(frozen=True)
 class Fitting:
-    """A model and the sentences to fit on, table[language, sentence, text]; `pools` are read in one pass.
-
-    Cutting and shuffling make another Fitting and leave this one, its table and its arrays as they are.
-    """
+    """A model and the sentences to fit on, table[language, sentence, text]; `pools` are read in one pass."""
 
     lm: LanguageModel
     table: pd.DataFrame = field(repr=False)
     pools: Sequence[str] = POOLS
-    _read: dict = field(default_factory=dict, repr=False)  # kind, name -> {site: [sentence, unit]}
+    _read: dict = field(
+        default_factory=dict, repr=False
+    )  # pool -> {site: [sentence, unit]}, path -> [sentence, hidden]
     _ranked: dict = field(default_factory=dict, repr=False)  # what also hangs on the labels
 
     @property
@@ -44,17 +42,16 @@ class Fitting:
 
     def responses(self, pool: str) -> Mapping[str, np.ndarray]:
         """Site -> pooled responses [sentence, unit]."""
-        if ("sites", pool) not in self._read:
-            wanted = [name for name in dict.fromkeys([pool, *self.pools]) if ("sites", name) not in self._read]
-            seen = activations.responses(self.lm, self.table, wanted)
-            self._read.update({("sites", name): arrays for name, arrays in seen.items()})
-        return self._read["sites", pool]
+        if pool not in self._read:
+            wanted = [name for name in dict.fromkeys([pool, *self.pools]) if name not in self._read]
+            self._read.update(activations.responses(self.lm, self.table, wanted))
+        return self._read[pool]
 
     def outputs(self, path: str) -> np.ndarray:
         """The mean-pooled outputs [sentence, hidden] of a block, or of any module."""
-        if ("outputs", path) not in self._read:
-            self._read["outputs", path] = activations.outputs(self.lm, self.table, [path])
-        return self._read["outputs", path][path]
+        if path not in self._read:
+            self._read.update(activations.outputs(self.lm, self.table, [path]))
+        return self._read[path]
 
     def path(self, block: int | None) -> str:
         """The module path of a block, counted from 0 or from the end; None is the middle one."""
@@ -72,33 +69,21 @@ class Fitting:
 
     def own(self, language: str | None) -> np.ndarray:
         """Which sentences are in the language; LookupError where none is, ValueError where all are."""
-        known(language, self.languages, "sentences in")
-        own = self.labels == language
+        own = self.labels == known(language, self.languages, "sentences in")
         if own.all():
             raise ValueError(f"{len(own)} sentences, all in {language}; fit on at least one more language")
         return own
 
     def parallel(self, path: str) -> np.ndarray:
         """The block's outputs as [language, sentence, hidden]; ValueError where the languages' counts differ."""
-        codes, languages = pd.factorize(self.labels)
-        counts = np.bincount(codes)
+        counts = self.table["language"].value_counts(sort=False)
         if counts.min() < counts.max():
-            few, many = languages[counts.argmin()], languages[counts.argmax()]
-            found = f"{counts.min()} sentences in {few} but {counts.max()} in {many}"
+            found = f"{counts.min()} sentences in {counts.idxmin()} but {counts.max()} in {counts.idxmax()}"
             raise ValueError(f"{found}; keep those that all languages share")
-        order = np.argsort(codes, kind="stable")
-        return self.outputs(path)[order].reshape(len(languages), counts[0], -1)
+        order = np.argsort(pd.factorize(self.labels)[0], kind="stable")
+        return self.outputs(path)[order].reshape(len(counts), counts.max(), -1)
 
-    def without(self, languages: str | Iterable[str]) -> "Fitting":
-        """The same without the sentences of a language, or of several, such as a family."""
-        languages = [languages] if isinstance(languages, str) else list(languages)
-        for language in languages:
-            known(language, self.languages, "sentences in")
-        kept = ~self.table["language"].isin(languages).to_numpy()
-        read = {key: {site: array.T[:, kept].T for site, array in seen.items()} for key, seen in self._read.items()}
-        return replace(self, table=self.table[kept].reset_index(drop=True), _read=read, _ranked={})
-
-    def shuffled(self, seed: int = 0) -> "Fitting":
+    def shuffled(self, seed: int) -> "Fitting":
         """The same with the languages dealt to the sentences by chance, as many to each as before."""
         dealt = np.random.default_rng(seed).permutation(self.labels)
         return replace(self, table=self.table.assign(language=dealt), _read=dict(self._read), _ranked={})

@@ -1,8 +1,7 @@
-"""Methods: how interventions are fitted; sentences of known languages in, lists of edits out.
+"""Methods: sentences of known languages in, lists of edits out.
 
-One idea: a method is one function of a `Fitting` and of the language to steer toward. Controls are no methods of their
-own: they take a method's edits to other units or to another subspace, or fit it under shuffled labels, so that every
-method meets the same ones.
+A method is one function of a `Fitting` and of the language to steer toward. Controls take any method's edits to other
+units or to another subspace, or fit it under shuffled labels, so that every method meets the same ones.
 """
 
 from collections.abc import Callable
@@ -24,75 +23,52 @@ VALUES = ("mean", "median", "p90", "zero")
 
 
 def fit(
-    name: str,
-    fitting: Fitting,
-    toward: str | None = None,
-    *,
-    k: int | None = None,
-    value: str | None = None,
-    pool: str | None = None,
-    block: int | None = None,
-    rank: int | None = None,
-    control: str = "none",
-    seed: int = 0,
+    name: str, fitting: Fitting, toward: str | None = None, *, control: str = "none", seed: int = 0, **options
 ) -> list[Edit | LowRank]:
-    """The edits of a method of `METHODS`, or of one of its `CONTROLS` (see `controlled`).
+    """The edits of a method of `METHODS` with its options, or of one of its controls.
 
-    An option that is None takes the method's default. ValueError: an option that the method does not have, a control
-    that does not suit it; LookupError: an unknown method or control, or no sentences in the language.
+    Controls: random: the same values on units drawn from the whole model; a random subspace, or direction of the same
+    length. matched: units of the same sites, each moved as far in its own deviations (`units.elsewhere`). topvariance:
+    the directions in which sentences vary most. shuffled: fitted on sentences whose languages are dealt by chance.
+    ValueError: an option that the method does not have, a control that does not suit it, or too few other units;
+    LookupError: an unknown method or control, or no sentences in the language.
     """
     method = METHODS[known(name, METHODS, "method")]
     known(control, CONTROLS, "control")
-    given = {"k": k, "value": value, "pool": pool, "block": block, "rank": rank}
-    given = {option: choice for option, choice in given.items() if choice is not None}
     taken = list(signature(method).parameters)[2:]
-    if not set(given) <= set(taken):
-        raise ValueError(f"{name} takes no {', '.join(sorted(set(given) - set(taken)))}; it takes {', '.join(taken)}")
-    edits = method(fitting.shuffled(seed) if control == "shuffled" else fitting, toward, **given)
-    return controlled(edits, fitting, control, seed=seed)
+    if not {*options} <= {*taken}:
+        raise ValueError(f"{name} takes no {', '.join(sorted({*options} - {*taken}))}; it takes {', '.join(taken)}")
+    edits = method(fitting.shuffled(seed) if control == "shuffled" else fitting, toward, **options)
+    return edits if control in ("none", "shuffled") else _elsewhere(edits, fitting, control, seed)
 
 
 # --- units ------------------------------------------------------------------------------------------------------------
 
 
-def overwrite(
-    fitting: Fitting,
-    toward: str,
-    *,
-    k: int = 20,
-    value: str = "mean",
-    pool: str = "max",
-    value_pool: str = "",
-    score: str = "auroc",
-) -> list[Edit]:
+def overwrite(fitting: Fitting, toward: str, *, k: int = 20, value: str = "mean", pool: str = "max") -> list[Edit]:
     """The k best experts of the language, set to their mean, median or p90 over its sentences, or to zero.
 
-    `pool` chooses the experts; `value_pool`, by default the same, makes the value. The first study's intervention.
+    The first study's intervention.
     """
     known(value, VALUES, "value")
-    chosen = _experts(fitting, toward, k, pool, score)
-    if value == "zero":
-        return units.edits(chosen.assign(scale=0.0, shift=0.0))
-    answers = experts.values(fitting.responses(value_pool or pool), fitting.labels, chosen)
+    chosen = _experts(fitting, toward, k, pool)
+    answers = experts.values(fitting.responses(pool), fitting.labels, chosen).assign(value_zero=0.0)
     return units.edits(chosen.assign(scale=0.0, shift=answers[f"value_{value}"]))
 
 
-def damp(fitting: Fitting, toward: str, *, k: int = 20, factor: float = 0.5, pool: str = "max") -> list[Edit]:
-    """The k best experts of the language, multiplied by `factor`."""
-    return units.edits(_experts(fitting, toward, k, pool).assign(scale=factor, shift=0.0))
+def damp(fitting: Fitting, toward: str, *, k: int = 20, pool: str = "max") -> list[Edit]:
+    """The k best experts of the language, halved."""
+    return units.edits(_experts(fitting, toward, k, pool).assign(scale=0.5, shift=0.0))
 
 
 def aura(fitting: Fitting, toward: str, *, pool: str = "max") -> list[Edit]:
     """Every unit with AUROC above 0.5 for the language, multiplied by 1 - 2 (AUROC - 0.5) (Suau et al. 2024)."""
     fitting.own(toward)
-    responses = fitting.responses(pool)
-    made = fitting.once(
-        ("auroc", pool), lambda: {site: experts.auroc(x, fitting.labels) for site, x in responses.items()}
-    )
+    sites = fitting.responses(pool).items()
+    made = fitting.once(("auroc", pool), lambda: {site: experts.auroc(x, fitting.labels) for site, x in sites})
     areas = {site: table.loc[toward].to_numpy() for site, table in made.items()}
-    return [
-        Edit(site, np.flatnonzero(a > 0.5), 2 - 2 * a[a > 0.5], 0.0) for site, a in areas.items() if (a > 0.5).any()
-    ]
+    areas = {site: (area, np.flatnonzero(area > 0.5)) for site, area in areas.items()}
+    return [Edit(site, found, 2 - 2 * area[found], 0.0) for site, (area, found) in areas.items() if len(found)]
 
 
 def mean_transport(fitting: Fitting, toward: str, *, k: int | None = None, pool: str = "mean") -> list[Edit]:
@@ -113,22 +89,21 @@ def linear_transport(fitting: Fitting, toward: str, *, k: int | None = None, poo
     return _transport(fitting, toward, k, pool, units.regression)
 
 
-def lape(fitting: Fitting, toward: str, *, k: int | None = None, value: str = "mean") -> list[Edit]:
-    """The language's units of low activation probability entropy, set to their mean over its sentences or to zero.
+def lape(fitting: Fitting, toward: str, *, k: int | None = None) -> list[Edit]:
+    """The language's units of low activation probability entropy, set to their mean over its sentences.
 
     Chosen by `units.entropy`: the published share of the model or, with k, as many as other methods take.
     """
-    known(value, ("mean", "zero"), "value")
     fitting.own(toward)
     found = fitting.once(("lape", k), lambda: units.entropy(fitting.responses("positive"), fitting.labels, k=k))
     chosen = found[found["language"] == toward].reset_index(drop=True)
     if len(chosen) < (k or 1):
         raise ValueError(f"{len(chosen)} units fire for {toward} but k = {k}; take another k, or another language")
-    answers = experts.values(fitting.responses("mean"), fitting.labels, chosen)["value_mean"]
-    return units.edits(chosen.assign(scale=0.0, shift=answers if value == "mean" else 0.0))
+    answers = experts.values(fitting.responses("mean"), fitting.labels, chosen)
+    return units.edits(chosen.assign(scale=0.0, shift=answers["value_mean"]))
 
 
-# --- directions -------------------------------------------------------------------------------------------------------
+# --- directions; those without `toward` favour no language ------------------------------------------------------------
 
 
 def diffmean(fitting: Fitting, toward: str, *, block: int | None = None) -> list[LowRank]:
@@ -138,21 +113,16 @@ def diffmean(fitting: Fitting, toward: str, *, block: int | None = None) -> list
     return [_direction(path, states[own].mean(0) - states[~own].mean(0))]
 
 
-def erase(
-    fitting: Fitting, toward: str | None = None, *, block: int | None = None, rank: int | None = None
-) -> list[LowRank]:
-    """The output of a block without the span of the language means, or its `rank` strongest directions.
-
-    It favours no language: `toward` is not read.
-    """
+def erase(fitting: Fitting, _: str | None, *, block: int | None = None, rank: int | None = None) -> list[LowRank]:
+    """The output of a block without the span of the language means, or its `rank` strongest directions."""
     path = fitting.path(block)
     return [_projection(path, retrieval.subspace(fitting.parallel(path), rank=rank))]
 
 
-def leace(fitting: Fitting, toward: str | None = None, *, block: int | None = None) -> list[LowRank]:
+def leace(fitting: Fitting, _: str | None, *, block: int | None = None) -> list[LowRank]:
     """The output of a block after the least change from which no linear probe can tell the language (LEACE).
 
-    Belrose et al. 2023; an oblique projection. It favours no language: `toward` is not read.
+    Belrose et al. 2023; an oblique projection.
     """
     path = fitting.path(block)
     states = torch.from_numpy(fitting.outputs(path).astype(np.float64))
@@ -163,34 +133,22 @@ def leace(fitting: Fitting, toward: str | None = None, *, block: int | None = No
 
 
 _UNITS = (overwrite, damp, aura, mean_transport, gaussian_transport, linear_transport, lape)
-_DIRECTIONS = (diffmean, erase, leace)
-METHODS: dict[str, Callable[..., list]] = {method.__name__: method for method in _UNITS + _DIRECTIONS}
+METHODS: dict[str, Callable[..., list]] = {method.__name__: method for method in (*_UNITS, diffmean, erase, leace)}
 
 
-# --- controls ---------------------------------------------------------------------------------------------------------
+# --- controls and parts -----------------------------------------------------------------------------------------------
 
 
-def controlled(
-    edits: list[Edit | LowRank], fitting: Fitting, control: str = "random", *, seed: int = 0
-) -> list[Edit | LowRank]:
-    """The same edits elsewhere: on as many other units, or in as many other dimensions.
-
-    random: the same values on units drawn from the whole model; a random subspace, or direction of the same length.
-    matched: units of the same sites, each moved as far in its own deviations (`units.elsewhere`). topvariance: the
-    directions in which sentences vary most. none and shuffled change nothing here: `fit` has shuffled the labels.
-    ValueError: a control that does not suit the edits, or too few other units.
-    """
-    if known(control, CONTROLS, "control") in ("none", "shuffled"):
-        return list(edits)
-    diagonal = [edit for edit in edits if isinstance(edit, Edit)]
-    directions = [edit for edit in edits if isinstance(edit, LowRank)]
-    if (directions and control == "matched") or (diagonal and control == "topvariance"):
-        kind = "directions" if directions else "units"
+def _elsewhere(edits: list[Edit | LowRank], fitting: Fitting, control: str, seed: int) -> list[Edit | LowRank]:
+    """The same edits on as many other units, or in as many other dimensions."""
+    diagonal = isinstance(edits[0], Edit)
+    if control == ("topvariance" if diagonal else "matched"):
+        kind = "units" if diagonal else "directions"
         raise ValueError(f"{control} is no control of edited {kind}; take random or shuffled")
-    if diagonal:
-        model = units.moments(fitting.responses("mean"))
-        diagonal = units.elsewhere(diagonal, model, matched=control == "matched", seed=seed)
-    return diagonal + [_instead(edit, fitting, control, seed) for edit in directions]
+    if not diagonal:
+        return [_instead(edit, fitting, control, seed) for edit in edits]
+    model = units.moments(fitting.responses("mean"))
+    return units.elsewhere(edits, model, matched=control == "matched", seed=seed)
 
 
 def _instead(edit: LowRank, fitting: Fitting, control: str, seed: int) -> LowRank:
@@ -203,14 +161,10 @@ def _instead(edit: LowRank, fitting: Fitting, control: str, seed: int) -> LowRan
     return _direction(edit.site, -new if new @ edit.v < 0 else new)
 
 
-# --- parts ------------------------------------------------------------------------------------------------------------
-
-
-def _experts(fitting: Fitting, toward: str, k: int, pool: str, score: str = "auroc") -> pd.DataFrame:
+def _experts(fitting: Fitting, toward: str, k: int, pool: str) -> pd.DataFrame:
     """The language's k best units, from one table of all languages."""
     fitting.own(toward)
-    responses = fitting.responses(pool)
-    found = fitting.once(("top", k, pool, score), lambda: experts.top(k, responses, fitting.labels, score=score))
+    found = fitting.once(("top", k, pool), lambda: experts.top(k, fitting.responses(pool), fitting.labels))
     return found[found["language"] == toward].reset_index(drop=True)
 
 

@@ -1,0 +1,139 @@
+"""What edits do to the embedding space, measured alike for every method, control and strength.
+
+The steered model meets the untouched one on the same sentences: a gain is a paired difference, and its interval
+resamples sentences, all languages at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from helpers.common import stats
+from helpers.common.progress import progress
+from helpers.embeddings import activations, retrieval
+from helpers.embeddings.activations import Activations
+from helpers.models.loading import LanguageModel
+from helpers.steering.hooks import steered
+
+RETRIEVAL = ("top1", "centred", "mixed")
+METRICS = (*RETRIEVAL, "pairs_matched", "pairs_all", "medoid")
+
+
+def changes(
+    before: Activations,
+    after: Activations,
+    *,
+    metrics: Sequence[str] = METRICS,
+    seed: int = 0,
+    levels: Mapping | None = None,
+) -> pd.DataFrame:
+    """table[layer, metric, before, after, change, low, high] of the same sentences, untouched and steered.
+
+    top1: retrieval, mean over all ordered pairs; centred: the same less each language's mean; mixed: queries from the
+    untouched model, candidates from the steered one. pairs_matched, pairs_all, medoid: mean cosine distances, as in
+    `retrieval.distances`; the medoid is the untouched model's, before and after. low and high are the 95 % interval of
+    the change over sentences (NaN for distances). `levels` of `before` save finding them again for each of many edits.
+    """
+    old = levels or levels_of(before, metrics)
+    new, rows = levels_of(after, metrics, old), []
+    for layer in before.layers:
+        for metric in metrics:
+            was, now = old[layer, metric], new[layer, metric]
+            if metric == "mixed":
+                now = _top1(before.parallel(layer), after.parallel(layer))
+            low, high = stats.mean_interval(now - was, seed=seed)[1:] if metric in RETRIEVAL else (np.nan, np.nan)
+            rows.append((layer, metric, np.mean(was), np.mean(now), np.mean(now) - np.mean(was), low, high))
+    return pd.DataFrame(rows, columns=["layer", "metric", "before", "after", "change", "low", "high"])
+
+
+def levels_of(state: Activations, metrics: Sequence[str], like: Mapping | None = None) -> dict[tuple[int, str], Any]:
+    """(layer, metric) -> top-1 of each sentence, or a mean distance; `like` are the levels whose medoids are taken."""
+    levels = {}
+    for layer in state.layers:
+        values = state.parallel(layer)
+        if {"top1", "mixed"} & {*metrics}:
+            levels[layer, "top1"] = levels[layer, "mixed"] = _top1(values)
+        if "centred" in metrics:
+            levels[layer, "centred"] = _top1(retrieval.centre(values))
+        if {*metrics} - {*RETRIEVAL}:
+            apart = retrieval.distances(values, state.languages, medoid=like and like[layer, "medoid of"])
+            levels |= {(layer, name): mean for name, mean in apart.groupby("statistic").distance.mean().items()}
+            levels[layer, "medoid of"] = apart.other.iloc[-1]
+    return levels
+
+
+def _top1(queries, candidates=None) -> np.ndarray:
+    return retrieval.per_sentence(retrieval.correct(queries, candidates=candidates))
+
+
+def effects(
+    lm: LanguageModel,
+    table: pd.DataFrame,
+    plans: Mapping[tuple, Sequence],
+    *,
+    names: Sequence[str],
+    metrics: Sequence[str] = METRICS,
+    before: Activations | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The `changes` of every plan, table[*names, layer, metric, before, after, change, low, high].
+
+    `plans` maps a key, one value for each of `names`, to a list of edits. `before` saves embedding the untouched model.
+    """
+    before, parts = before or activations.embed(lm, table), []
+    levels = levels_of(before, metrics)
+    for key, edits in progress(plans.items(), "steering"):
+        with steered(lm, edits):
+            after = activations.embed(lm, table, before.layers)
+        found = changes(before, after, metrics=metrics, seed=seed, levels=levels)
+        parts.append(found.assign(**dict(zip(names, key))))
+    return pd.concat(parts, ignore_index=True)[[*names, *parts[0].columns[:7]]]
+
+
+def along(
+    lm: LanguageModel, table: pd.DataFrame, edits: Sequence, strengths: Sequence[float], *, layer: int
+) -> tuple[dict[float, np.ndarray], pd.DataFrame]:
+    """Strength -> states [sentence, hidden] of one layer under the edits, and table[strength, metric, value] of them.
+
+    The metrics are top-1 retrieval and the distance between translations.
+    """
+    states, rows = {}, []
+    for strength in progress(strengths, "strengths"):
+        with steered(lm, edits, strength):
+            held = activations.embed(lm, table, [layer])
+        states[strength] = held.layer(layer).numpy()
+        found = levels_of(held, ["top1", "pairs_matched"])
+        rows.append((strength, "top-1 retrieval", found[layer, "top1"].mean()))
+        rows.append((strength, "distance", found[layer, "pairs_matched"]))
+    return states, pd.DataFrame(rows, columns=["strength", "metric", "value"])
+
+
+def posthoc(fit: Activations, table: Activations) -> Activations:
+    """The embeddings with the span of the language means of `fit` projected out at every layer; no model changed."""
+    spaces = [retrieval.subspace(fit.parallel(layer)) for layer in table.layers]
+    values = [retrieval.project(table.layer(layer), space) for layer, space in zip(table.layers, spaces)]
+    return Activations(torch.stack(values, 1), table.table, table.layers)
+
+
+def left_out(fit: Activations, table: Activations, groups: Mapping[str, str]) -> pd.DataFrame:
+    """table[group, layer, untouched, seen, unseen]: post-hoc erasure fitted with and without a group of languages.
+
+    Top-1 over the ordered pairs that a language of the group is part of; `groups` maps language to family, or to
+    itself for one language at a time. A fit on fewer than two languages spans nothing and is left out.
+    """
+    rows, everyone = [], posthoc(fit, table)
+    level = {layer: [retrieval.correct(x.parallel(layer)) for x in (table, everyone)] for layer in table.layers}
+    for group in dict.fromkeys(groups.values()):
+        rest = [name for name in fit.languages if groups[name] != group]
+        if len(rest) < 2:
+            continue
+        held = posthoc(fit.where(language=rest), table)
+        ours = np.array([groups[name] == group for name in table.languages])
+        pairs = (ours[:, None] | ours) & ~np.eye(len(ours), dtype=bool)
+        for layer in table.layers:
+            found = *level[layer], retrieval.correct(held.parallel(layer))
+            rows.append((group, layer, *(hits[pairs].mean() for hits in found)))
+    return pd.DataFrame(rows, columns=["group", "layer", "untouched", "seen", "unseen"])

@@ -1,0 +1,189 @@
+"""What edits do, measured where the answer is known: a model wired so that one unit carries the language."""
+
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import torch
+
+from helpers.embeddings import activations, retrieval
+from helpers.embeddings.activations import Activations
+from helpers.steering import comparison, experts, findings, generation, hooks, measuring, methods
+from helpers.steering.fitting import Fitting
+from helpers.steering.hooks import Edit
+from helpers.world import planted
+
+LM, TABLE = planted.wired()
+BEFORE = activations.embed(LM, TABLE)
+CURE = [Edit(planted.SITE, [planted.UNIT], 0.0, 0.0)]
+
+
+def top1(queries, **options):
+    return retrieval.per_sentence(retrieval.correct(queries, **options)).mean()
+
+
+@pytest.fixture(scope="module")
+def measured():
+    plans = {("cure",): CURE, ("placebo",): [Edit(planted.SITE, [planted.UNIT + 1], 0.0, 0.0)]}
+    return measuring.effects(LM, TABLE, plans, names=["plan"], before=BEFORE).set_index(["plan", "layer", "metric"])
+
+
+def test_overwriting_the_planted_unit_brings_distance_to_0_and_retrieval_to_1(measured):
+    assert measured.before["cure", 1, "top1"] < 0.9 and measured.before["cure", 1, "pairs_matched"] > 0.3
+    assert measured.after["cure", 1, "top1"] == 1 and measured.after["cure", 1, "pairs_matched"] < 1e-5
+    assert measured.low["cure", 1, "top1"] > 0
+
+
+def test_another_unit_changes_nothing_and_the_layer_before_the_edit_neither(measured):
+    assert (measured.change["placebo"].fillna(0) == 0).all()
+    assert measured.change["cure", 0].drop("mixed").abs().max() == 0
+
+
+def test_the_expert_that_is_found_is_the_planted_one():
+    fitting = Fitting(LM, TABLE)
+    best = experts.top(1, {planted.SITE: fitting.responses("max")[planted.SITE]}, fitting.labels)
+    assert best.set_index("language").unit["loud"] == planted.UNIT
+
+
+def test_the_medoid_is_one_language_before_and_after_an_edit():
+    """The edit turns one language's sentences away, and another language becomes the middle."""
+    angles = {"A": 0.0, "B": 0.4, "C": 1.0}
+    table = pd.DataFrame({"language": [*angles] * 2, "sentence": np.repeat([0, 1], 3), "text": ""})
+    turned = {when: angles | change for when, change in (("before", {}), ("after", {"B": 2.0}))}
+    states = {
+        when: Activations(torch.tensor([[[np.cos(a), np.sin(a)]] for a in new.values()] * 2), table, [1])
+        for when, new in turned.items()
+    }
+    middle = {when: retrieval.distances(s.parallel(1), s.languages).other.iloc[-1] for when, s in states.items()}
+    assert middle == {"before": "B", "after": "C"}
+    row = measuring.changes(**states, metrics=["medoid"]).iloc[0]
+    assert row.before == pytest.approx(np.mean([1 - np.cos(0.4 - a) for a in turned["before"].values()]))
+    assert row.after == pytest.approx(np.mean([1 - np.cos(2.0 - a) for a in turned["after"].values()]))
+
+
+def test_numbers_are_those_of_alignment(measured):
+    state = BEFORE.parallel(1)
+    assert measured.before["cure", 1, "top1"] == pytest.approx(retrieval.per_sentence(retrieval.correct(state)).mean())
+    centred = retrieval.per_sentence(retrieval.correct(retrieval.centre(state))).mean()
+    assert measured.before["cure", 1, "centred"] == pytest.approx(centred)
+
+
+def test_mixed_retrieval_takes_its_candidates_from_the_steered_model(measured):
+    with hooks.steered(LM, CURE):
+        after = activations.embed(LM, TABLE).parallel(1)
+    mixed = retrieval.per_sentence(retrieval.correct(BEFORE.parallel(1), candidates=after)).mean()
+    assert measured.after["cure", 1, "mixed"] == pytest.approx(mixed)
+
+
+def test_posthoc_projection_equals_projecting_each_layer_and_leaves_its_input():
+    values = BEFORE.values.clone()
+    out = measuring.posthoc(BEFORE, BEFORE)
+    space = retrieval.subspace(BEFORE.parallel(1))
+    np.testing.assert_allclose(out.layer(1), retrieval.project(BEFORE.layer(1), space), atol=1e-6)
+    assert (BEFORE.values == values).all()
+
+
+def test_leaving_out_a_group_that_leaves_one_language_is_skipped():
+    assert measuring.left_out(BEFORE, BEFORE, {"quiet": "a", "loud": "b"}).empty
+
+
+def test_states_over_strengths_start_untouched_and_end_with_the_edit():
+    states, metrics = measuring.along(LM, TABLE, CURE, [0.0, 1.0], layer=1)
+    np.testing.assert_array_equal(states[0.0], BEFORE.layer(1).numpy())
+    metrics = metrics.set_index(["strength", "metric"]).value
+    assert metrics[1.0, "top-1 retrieval"] == 1 and metrics[1.0, "distance"] < metrics[0.0, "distance"]
+
+
+@pytest.fixture(scope="module")
+def compared():
+    fitting = Fitting(LM, TABLE)
+    plans = {("overwrite", "k=1"): CURE, ("erase", "block 0"): methods.fit("erase", fitting, block=0)}
+    return comparison.compare(LM, TABLE, plans, before=BEFORE)
+
+
+def test_methods_stand_beside_the_untouched_model_with_their_price(compared):
+    assert compared.method.tolist() == ["untouched", "overwrite", "overwrite", "erase", "erase"]
+    untouched, cured = compared.iloc[0], compared.iloc[2]
+    assert untouched.gain == 0 and untouched.cost == 1 and cured.top1 > untouched.top1
+    assert compared[["perplexity", "cost"]].gt(0).all().all()
+
+
+def test_the_frontier_keeps_what_nothing_else_beats(compared):
+    table = pd.DataFrame({"perplexity": [4.0, 3.0, 2.0, 1.0], "top1": [0.5, 0.5, 0.1, 0.2]})
+    assert comparison.frontier(table).tolist() == [False, True, False, True]
+    assert comparison.frontier(table.assign(perplexity=np.nan)).tolist() == [True, False, False, False]
+    best = compared.loc[compared.top1.idxmax()]
+    assert compared.frontier.any() and compared[compared.frontier].top1.max() == best.top1
+
+
+def test_findings_take_their_verdicts_from_the_intervals(compared):
+    gain = pd.DataFrame(
+        [("experts", 1, 0.1, 0.05, 0.2), ("experts", 2, -0.1, -0.2, -0.05), ("random", 1, 0.1, -0.1, 0.2)]
+        + [("experts less random", 1, 0.1, 0.05, 0.2), ("experts less matched", 1, 0.1, -0.1, 0.2)],
+        columns=["units", "layer", "change", "low", "high"],
+    )
+    text = findings.finding("gain", gain, 5)
+    assert text == (
+        "**5 experts overwritten raise top-1 at layer 1 and lower it at layer 2; "
+        "they gain more than random at layer 1 and than matched at no layer.**"
+    )
+    alone = findings.finding("gain", gain.assign(low=np.nan, high=np.nan), 5)
+    assert "what 5 experts change cannot be judged" in alone
+    assert ", above post-hoc projection (0.50), at" in findings.finding("price", compared, 0.5)
+    assert ", below post-hoc projection (1.10), at" in findings.finding("price", compared, 1.1)
+    unclear = findings.finding("price", compared.assign(low=-1, high=1), 0.8)
+    assert ", not distinguishable from post-hoc projection" in unclear
+    assert "no perplexity" in findings.finding("price", compared.assign(perplexity=np.nan), 0.5)
+    assert all(len(said.split()) <= 40 for said in (text, alone, unclear))
+    with pytest.raises(LookupError, match="no question 'prize'; did you mean price"):
+        findings.finding("prize", compared, 0.5)
+
+
+def test_findings_of_what_is_left_out_and_of_k_name_the_numbers():
+    rows = [("A", 1, 0.2, 0.6, 0.3), ("B", 1, 0.2, 0.6, 0.3), ("A", 0, 0.2, 0.3, 0.3), ("B", 0, 0.2, 0.3, 0.3)]
+    table = pd.DataFrame(rows, columns=["group", "layer", "untouched", "seen", "unseen"]).assign(left_out="family")
+    both = pd.concat([table, table.assign(left_out="language", unseen=0.2)])
+    text = findings.finding("left_out", both)
+    assert "without the family by +0.100 [+0.100, +0.100], above zero, and with it by +0.400 (layer 1)" in text
+    assert "language by +0.000 [+0.000, +0.000], not distinguishable from zero" in text and len(text.split()) <= 40
+    assert "none can be left out" in findings.finding("left_out", table[:0])
+    written = pd.DataFrame({"k": [0, 5, 20], "share": [0.1, 0.4, 0.9], "own": [5.0, 8.0, 50.0], "others": 9.0})
+    text = findings.finding("written", written, "A1")
+    assert "is 5: the share of text in A1 goes from 0.10 to 0.40" in text and len(text.split()) <= 40
+    assert "No k keeps held-out A1" in findings.finding("written", written.assign(own=[1, 3, 9]), "A1")
+
+
+def test_a_plan_that_cannot_be_fitted_is_left_out_with_a_warning():
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        made = comparison.catalogue(Fitting(LM, TABLE), "loud", [1, 2, 10**9], [0])
+    assert any(f"overwrite k={10**9} is left out: k = {10**9} but" in str(warning.message) for warning in told)
+    assert ("overwrite", "k=2") in made and ("erase", "block 0, rank 1") in made
+    assert all(setting != f"k={10**9}" for _, setting in made)
+
+
+def test_what_is_written_has_its_share_and_its_price():
+    written = comparison.written(LM, TABLE, {0: [], 1: CURE}, "loud", samples=0)
+    cost = generation.perplexity(LM, TABLE).set_index("language").perplexity
+    assert written.share.isna().all() and written.k.tolist() == [0, 1]
+    assert written.own[0] == pytest.approx(cost["loud"]) and written.others[0] == pytest.approx(cost["quiet"])
+    encoder = tiny.language_model("xlm_roberta")
+    assert comparison.written(encoder, TABLE, {0: []}, "loud", samples=2).empty
+
+
+def test_a_sentence_finds_its_paraphrase_among_those_of_its_language():
+    twice = TABLE.assign(text=[" ".join(reversed(text.split())) for text in TABLE.text])
+    world = SimpleNamespace(sentences=lambda *_, **__: twice)
+    found = comparison.paraphrased(LM, TABLE, {"untouched": [], "cured": CURE}, world)
+    assert (found.top1 == 1).all() and len(found) == 2 * 2 * 2  # plans, languages, layers; word order changes nothing
+    assert comparison.paraphrased(LM, TABLE, {"untouched": []}, None).empty
+
+
+def test_a_language_that_no_identifier_knows_has_no_share_and_a_warning():
+    lm = tiny.language_model("llama")
+    table = pd.DataFrame({"language": ["aaa_Latn"], "sentence": ["s"], "text": tiny.SENTENCES[:1]})
+    with pytest.warns(UserWarning, match="no share of generated text"):
+        assert np.isnan(comparison._share(lm, table, "aaa_Latn", 2, None, 0))
