@@ -1,6 +1,7 @@
 """Figures: a table and an axis in, the axis out.
 
-`charts` draws heatmaps, curves and strips, `style` sets the look. Change a figure here; numbers come from elsewhere.
+`charts` draws heatmaps, curves, strips and estimates, `maps` points in a plane; `style` sets the look of all. Change a
+figure here; numbers come from elsewhere.
 """
 
 import lazy_loader
@@ -15,22 +16,16 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "curves",
             "dots",
             "estimates",
-            "forest",
             "frontier",
             "heatmap",
-            "key_above",
             "legend",
-            "level",
-            "map_points",
-            "mark_points",
-            "move_points",
             "panels",
             "ranks",
             "short_sites",
             "strips",
             "style",
-            "tested",
             "tree",
         ],
+        "maps": ["map_points", "mark_points", "move_points"],
     },
 )

@@ -1,22 +1,20 @@
-"""Figures: a long table and an axis in, the axis out, and nothing else.
+"""Charts: a long table and an axis in, the axis out, and nothing else.
 
 Colours are Okabe and Ito's, which colour-blind readers can tell apart; beyond eight groups, direct labels tell them
 apart. Chance lines are dotted and named, unknown cells are hatched.
 """
 
-import textwrap
 from collections.abc import Callable, Sequence
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.patheffects import withStroke
-from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import ScaledTranslation
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#4D4D4D"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
@@ -30,17 +28,13 @@ STYLE = {
     "axes.linewidth": 0.7, "xtick.color": "#444444", "ytick.color": "#444444", "legend.frameon": False,
     "lines.linewidth": 1.6, "svg.fonttype": "path", "svg.hashsalt": "isogloss", "image.cmap": "cividis",
 }  # fmt: skip
+_CHANCE = dict(ls=":", color="#444444", lw=1)
 
 
 def style() -> None:
-    """Nothing comes back; figures drawn after this call share the workbook's look."""
+    """Give the figures drawn after this call the workbook's look."""
     there = set(font_manager.get_font_names())
     mpl.rcParams.update(STYLE | {"font.family": [name for name in FONTS if name in there] or ["sans-serif"]})
-
-
-def colours(groups: Sequence[str]) -> dict[str, str]:
-    """A colour for each distinct group, in order of appearance."""
-    return {group: COLOURS[i % len(COLOURS)] for i, group in enumerate(dict.fromkeys(groups))}
 
 
 def looks(groups: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -49,12 +43,30 @@ def looks(groups: Sequence[str]) -> dict[str, tuple[str, str]]:
     return {name: (COLOURS[i % turns], MARKERS[(i + i // turns) % len(MARKERS)]) for i, name in enumerate(names)}
 
 
+def colours(groups: Sequence[str]) -> dict[str, str]:
+    """A colour for each distinct group, in order of appearance."""
+    return {group: colour for group, (colour, _) in looks(groups).items()}
+
+
+def legend(place: Axes | Figure, shade: dict[str, str], **options: object) -> None:
+    """Add a plain key of colours to an axis or a figure; direct labels are better where they fit."""
+    handles = [Patch(color=colour, label=name) for name, colour in shade.items()]
+    place.legend(handles=handles, **{"fontsize": 8} | options)
+
+
+def _legend_above(ax: Axes, entries: int) -> None:
+    """A key in one line between the title and the axis, close enough to fit a panel of half a page."""
+    close = dict(columnspacing=0.9, handletextpad=0.2, handlelength=1.2, borderaxespad=0, borderpad=0)
+    ax.legend(ncols=entries, fontsize=7.5, loc="lower left", bbox_to_anchor=(0, 1.01), **close)
+    ax.set_title(ax.get_title(loc="left"), pad=16)
+
+
 def tree(table: pd.DataFrame, ax: Axes, *, label: str = "language") -> Axes:
     """Families as small trees, one leaf a row: table[language, family, branch], branch a word of turns (0 or 1)."""
     rows = table.reset_index(drop=True)
     shade, depth = colours(rows.family), rows.branch.str.len().max()
     for family, leaves in rows.groupby("family", sort=False):
-        _branch(leaves, "", ax, shade[family], depth)
+        _branch(leaves.branch, "", ax, depth, dict(color=shade[family], lw=1.4))
     for y, (name, family) in enumerate(zip(rows[label], rows.family)):
         ax.text(depth + 0.12, -y, name, va="center", color=shade[family], fontsize=8.5)
     ax.set(xlim=(-0.3, depth + 0.15), ylim=(-len(rows) + 0.3, 0.7))
@@ -62,31 +74,27 @@ def tree(table: pd.DataFrame, ax: Axes, *, label: str = "language") -> Axes:
     return ax
 
 
-def _branch(leaves: pd.DataFrame, path: str, ax: Axes, colour: str, depth: int) -> float:
-    """Draws the part of a tree below a path of turns; returns its height."""
-    here = leaves[leaves.branch.str.startswith(path)]
+def _branch(words: pd.Series, path: str, ax: Axes, depth: int, line: dict) -> float:
+    """Draw the leaves below a path of turns, and the line that leads to them; return its height."""
+    here, start = words[words.str.startswith(path)], len(path) - (1 if path else 0.3)
     if len(here) == 1:
-        ax.plot([len(path), depth], [-here.index[0]] * 2, color=colour, lw=1.4)
-        return -float(here.index[0])
-    ends = [_branch(leaves, path + turn, ax, colour, depth) for turn in "01"]
-    for end in ends:
-        ax.plot([len(path), len(path) + 1], [end, end], color=colour, lw=1.4)
-    ax.plot([len(path)] * 2, ends, color=colour, lw=1.4)
-    middle = sum(ends) / 2
-    if not path:
-        ax.plot([-0.3, 0], [middle] * 2, color=colour, lw=1.4)
-    return middle
+        height, end = -float(here.index[0]), depth
+    else:
+        ends = [_branch(here, path + turn, ax, depth, line) for turn in "01"]
+        height, end = sum(ends) / 2, len(path)
+        ax.plot([end, end], ends, **line)
+    ax.plot([start, end], [height, height], **line)
+    return height
 
 
 def curves(
     table: pd.DataFrame, ax: Axes, *, x: str, y: str, by: str | None = None, low: str = "", high: str = "",
-    chance: float | None = None, log: str | bool = False, labels: bool = True,
+    chance: float | None = None, log: str = "", labels: bool = True,
 ) -> Axes:  # fmt: skip
     """Lines of y over x, one for each value of `by`, named at their right end; a band from `low` to `high`.
 
-    `log` names the axes on a log scale: "x" (or True), which keeps 0, "y" or "xy".
+    `log` names the axes on a log scale: "x", which keeps 0, "y" or "xy".
     """
-    log = "x" if log is True else log or ""
     groups = list(table.groupby(by, sort=False)) if by else [("", table)]
     ordered = by and pd.api.types.is_numeric_dtype(table[by]) and len(groups) > 2
     palette = mpl.colormaps["cividis"](np.linspace(0, 0.85, len(groups))) if ordered else COLOURS
@@ -104,7 +112,7 @@ def curves(
     if "y" in log:
         ax.set_yscale("log")
     if chance is not None:
-        ax.axhline(chance, ls=":", color="#444444", lw=1)
+        ax.axhline(chance, **_CHANCE)
         ends.append((chance, "chance" if chance else "", "#444444"))
     if labels:
         _end_labels(ax, [end for end in ends if end[1]])
@@ -121,240 +129,101 @@ def _end_labels(ax: Axes, ends: list[tuple[float, str, str]]) -> None:
 
 
 def heatmap(
-    table: pd.DataFrame, ax: Axes, *, rows: str, columns: str, value: str, groups: dict[str, str] | None = None,
-    limits: tuple[float, float] | None = None, cmap: str = "cividis", numbers: bool | None = None, label: str = "",
+    table: pd.DataFrame, ax: Axes, *, rows: str, columns: str, value: str, p: str = "", label: str = "",
+    groups: dict[str, str] | None = None, limits: tuple | None = None, cmap: str = "cividis", numbers: bool = True,
 ) -> Axes:  # fmt: skip
-    """A matrix in order of appearance, NaN hatched, numbers written in up to 24 x 24 cells, `groups` ruled off."""
-    square = table.pivot(index=rows, columns=columns, values=value)
+    """A matrix in order of appearance, NaN hatched, numbers written in up to 24 x 24 cells, `groups` ruled off.
+
+    Where `p` names a column, cells with p of .05 or more are grey.
+    """
     across, down = table[columns].unique(), table[rows].unique()
-    square = square.loc[down, down if set(across) == set(down) else across].astype(float)
-    cells = square.to_numpy()
+    across = down if {*across} == {*down} else across
+    square, size = table.pivot(index=rows, columns=columns).reindex(index=down), max(len(across), len(down))
+    cells = square[value].reindex(columns=across).astype(float)
+    grey = square[p].reindex(columns=across) >= 0.05 if p else cells.isna()
     low, high = limits or (np.nanmin(cells), np.nanmax(cells))
-    ax.add_patch(
-        Rectangle(
-            (-0.5, -0.5), cells.shape[1], cells.shape[0], fc="#F2F2F2", ec="#BBBBBB", hatch="////", lw=0, zorder=0
-        )
-    )
-    image = ax.imshow(
-        np.ma.masked_invalid(cells), vmin=low, vmax=high, cmap=cmap, aspect="auto", interpolation="nearest"
-    )
-    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, pad=0.02, label=label or value)
-    bar.outline.set_visible(False)
-    if numbers if numbers is not None else max(cells.shape) <= 24:
-        _numbers(cells, image, ax)
-    for axis, names in (("x", square.columns), ("y", square.index)):
-        _ticks(ax, axis, list(names), groups or {})
+    form = "{:+.2f}" if p else "{:.0f}" if cells.abs().max(axis=None) >= 10 else "{:.2f}"
+    texts = cells.map(form.format).replace({r"\b0\.": ".", r"\b1\.00": "1"}, regex=True)
+    ax.add_patch(Rectangle((0, 0), *cells.shape[::-1], fc="#F2F2F2", ec="#BBBBBB", hatch="////", lw=0, zorder=0))
+    ax.tick_params(length=0, labelsize=7.5 if size > 16 else 8.5)
+    drawn = dict(annot=texts if numbers and size <= 24 else None, fmt="", ax=ax, rasterized=True)
+    drawn |= dict(xticklabels=size <= 60, yticklabels=size <= 60)
+    bar, font = dict(shrink=0.8, pad=0.02, label=label or value), dict(size=np.clip(150 / size, 4.5, 8.5))
+    shade = dict(vmin=low, vmax=high, cmap=cmap, cbar_kws=bar, annot_kws=font)
+    sns.heatmap(cells, mask=cells.isna() | grey, **shade, **drawn)
+    if p:
+        sns.heatmap(cells, mask=~grey, cmap=["#EEEEEE"], cbar=False, annot_kws=font | {"color": "#777777"}, **drawn)
+    for names, rule in ((cells.columns, ax.axvline), (cells.index, ax.axhline)):
+        kinds = [(groups or {}).get(name) for name in names]
+        for i in (i for i in range(1, len(kinds)) if kinds[i] != kinds[i - 1]):
+            rule(i, color="white", lw=2)
     ax.set(xlabel=columns, ylabel=rows)
-    ax.spines[:].set_visible(False)
+    ax.tick_params(axis="y", rotation=0)
     return ax
 
 
-def _numbers(cells: np.ndarray, image, ax: Axes) -> None:
-    whole = np.nanmax(np.abs(cells)) >= 10
-    size = float(np.clip(150 / max(cells.shape), 4.5, 8.5))
-    for (i, j), x in np.ndenumerate(cells):
-        if np.isfinite(x):
-            text = f"{x:.0f}" if whole else f"{x:.2f}".replace("0.", ".", 1).replace("1.00", "1")
-            red, green, blue, _ = image.cmap(image.norm(x))
-            dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
-            ax.text(j, i, text, ha="center", va="center", fontsize=size, color="white" if dark else "black")
-
-
-def _ticks(ax: Axes, axis: str, names: list, groups: dict[str, str]) -> None:
-    """Names beside up to 60 rows, and a white rule wherever the group changes."""
-    place, draw = (ax.xaxis, ax.axvline) if axis == "x" else (ax.yaxis, ax.axhline)
-    if len(names) <= 60:
-        place.set_ticks(range(len(names)), [str(n) for n in names], fontsize=7.5 if len(names) > 16 else 8.5)
-    else:
-        place.set_ticks([])
-    room = ax.figure.get_size_inches()[0] * ax.get_position().width * 14  # characters that fit side by side
-    if axis == "x" and len(names) * (max(len(str(n)) for n in names) + 1) > room:
-        ax.tick_params(axis="x", rotation=90)
-    ax.tick_params(length=0)
-    for i in range(1, len(names)):
-        if groups and groups.get(names[i]) != groups.get(names[i - 1]):
-            draw(i - 0.5, color="white", lw=2)
-
-
 def strips(table: pd.DataFrame, ax: Axes, *, x: str, y: str, highlight: str = "highlight") -> Axes:
-    """Every value as a short tick in the column of its group; rows with `highlight` in colour, the rest grey."""
-    names, jitter = list(dict.fromkeys(table[x])), np.random.default_rng(0)
-    for marked, part in table.groupby(table[highlight].astype(bool)):
-        at = part[x].map(names.index) + jitter.uniform(-0.32, 0.32, len(part))
-        colour, front = (COLOURS[1], 3) if marked else (GREY, 2)
-        ax.plot(at, part[y], ls="", marker="o", ms=2.2, mew=0, alpha=0.6, color=colour, zorder=front, rasterized=True)
+    """Every value as a dot in the column of its group; rows with `highlight` in colour and in front, the rest grey."""
+    table, names = table.sort_values(highlight, kind="stable"), list(dict.fromkeys(table[x]))
+    at = table[x].map(names.index) + np.random.default_rng(0).uniform(-0.32, 0.32, len(table))
+    shade = np.where(table[highlight], COLOURS[1], GREY)
+    ax.scatter(at, table[y], s=5, color=shade, alpha=0.6, lw=0, rasterized=True)
     ax.set_xticks(range(len(names)), names, rotation=90 if len(names) > 12 else 0, fontsize=7.5)
     ax.set(ylabel=y)
     return ax
 
 
-def bars(
-    table: pd.DataFrame, ax: Axes, *, x: str, y: str, low: str = "", high: str = "", chance: float | None = None
-) -> Axes:
-    """Horizontal bars with their values written at the end and, where given, an interval."""
-    places = np.arange(len(table))[::-1]
-    ax.barh(places, table[y], color=COLOURS[0], height=0.65)
-    if low:
-        ax.hlines(places, table[low], table[high], color="#222222", lw=1.2)
-    ends = table[high] if high else table[y]
-    for place, end, value in zip(places, ends, table[y]):
-        ax.text(end, place, f" {value:.2f}", va="center", fontsize=8)
-    ax.set_yticks(places, table[x])
-    if chance is not None:
-        ax.axvline(chance, ls=":", color="#444444", lw=1)
-    ax.set(xlabel=y)
-    return ax
-
-
-def legend(ax: Axes, shade: dict[str, str], **place: object) -> Axes:
-    """The axis with a plain key of colours; direct labels are better where they fit."""
-    ax.legend(handles=[Patch(color=colour, label=name) for name, colour in shade.items()], fontsize=8, **place)
-    return ax
-
-
-def key_above(figure, shade: dict[str, str]) -> None:
-    """Nothing comes back; a plain key of colours in one line above all panels of the figure."""
-    handles = [Patch(color=colour, label=name) for name, colour in shade.items()]
-    figure.legend(handles=handles, fontsize=8, ncols=len(handles), loc="outside upper left")
-
-
-def caption(text: str, width: int = 110) -> str:
-    """The text folded at `width` characters, for a line under a figure."""
-    return textwrap.fill(" ".join(text.split()), width)
-
-
 def dots(table: pd.DataFrame, ax: Axes, *, x: str, y: str, by: str, chance: float | None = None) -> Axes:
     """A mark for each category and level, levels told apart by colour and shape and named above the axis."""
-    names = list(dict.fromkeys(table[x]))
-    for i, (level, part) in enumerate(table.groupby(by, sort=False)):
-        shape = dict(color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)])
-        beside = part[x].map(names.index) + 0.12 * (i - (table[by].nunique() - 1) / 2)
-        ax.plot(beside, part[y], ls="", ms=4.5, mew=0, label=level, **shape)
+    look, names = looks(table[by]), table[x].unique()
+    shade, marks = {level: colour for level, (colour, _) in look.items()}, [mark for _, mark in look.values()]
+    sns.pointplot(table, x=x, y=y, hue=by, palette=shade, markers=marks, dodge=0.12 * (len(look) - 1) or False,
+                  linestyle="none", errorbar=None, ms=4.5, mew=0, ax=ax)  # fmt: skip
     if chance is not None:
-        ax.axhline(chance, ls=":", color="#444444", lw=1)
-    ax.set_xticks(range(len(names)), names, rotation=90 if sum(map(len, names)) > 90 else 0, fontsize=7.5)
-    _key_above(ax, table[by].nunique())
-    ax.set(xlabel=x, ylabel=y)
+        ax.axhline(chance, **_CHANCE)
+    ax.tick_params(axis="x", rotation=90 if sum(map(len, names)) > 90 else 0, labelsize=7.5)
+    _legend_above(ax, len(look))
     return ax
-
-
-def _key_above(ax: Axes, entries: int) -> None:
-    """A key in one line between the title and the axis, close enough to fit a panel of half a page."""
-    close = dict(columnspacing=0.9, handletextpad=0.2, handlelength=1.2, borderaxespad=0, borderpad=0)
-    ax.legend(ncols=entries, fontsize=7.5, loc="lower left", bbox_to_anchor=(0, 1.01), **close)
-    ax.set_title(ax.get_title(loc="left"), pad=16)
 
 
 def short_sites(sites: Sequence[str]) -> list[str]:
     """Site names for an axis: the block's number and the linear's name, `model.layers.0.mlp.up_proj` as `0 up_proj`."""
-    short = []
-    for site in sites:
-        parts = site.split(".")
-        at = next((i for i, part in enumerate(parts) if part.isdigit()), -1)
-        short.append(
-            " ".join([*parts[at : at + 1], ".".join(p for p in parts[at + 1 :] if p != "mlp")]) if at >= 0 else site
-        )
-    return short
-
-
-def map_points(table: pd.DataFrame, ax: Axes, *, by: str = "family", shade: str = "", names: bool = True) -> Axes:
-    """A map of x and y without axes, which have no unit: marks for each group, its name above their middle.
-
-    Colour and mark tell the values of `shade` apart, by default the groups themselves. `move_points` moves them.
-    """
-    groups, halo = table.drop_duplicates(by), [withStroke(linewidth=2, foreground="white")]
-    look = looks(table[shade or by])
-    above = ax.transData + ScaledTranslation(0, 5 / 72, ax.figure.dpi_scale_trans)
-    for name, level in zip(groups[by], groups[shade or by]):
-        colour, marker = look[level]
-        ax.plot([], [], ls="", ms=3, mew=0, alpha=0.75, label=str(name), color=colour, marker=marker)
-        said = dict(fontsize=7, ha="center", va="bottom", path_effects=halo, transform=above)
-        ax.text(0, 0, str(name) if names else "", color=colour, **said)
-    ax.set(xticks=[], yticks=[], xlim=_margin(table.x), ylim=_margin(table.y))
-    ax.spines[:].set_visible(False)
-    return move_points(table, ax, by=by)
-
-
-def mark_points(table: pd.DataFrame, ax: Axes) -> Axes:
-    """The axis of `map_points` with a ring around each row, the first one's larger; earlier rings move there."""
-    sizes, widths = ([big] + [small] * (len(table) - 1) for big, small in ((110, 34), (1.8, 0.9)))
-    if not ax.collections:
-        ax.scatter([], [], facecolors="none", edgecolors="#111111", zorder=4)
-    rings = ax.collections[0]
-    rings.set_offsets(table[["x", "y"]].to_numpy())
-    rings.set(sizes=sizes, linewidths=widths)
-    return ax
-
-
-def move_points(table: pd.DataFrame, ax: Axes, *, by: str = "family") -> Axes:
-    """The axis of `map_points` with its groups' marks and names at their new places; its limits stay."""
-    for (_, part), line, name in zip(table.groupby(by, sort=False), ax.lines, ax.texts, strict=True):
-        line.set_data(part.x, part.y)
-        name.set_position((part.x.median(), part.y.median()))
-    _keep_apart(ax)
-    return ax
-
-
-def _keep_apart(ax: Axes) -> None:
-    """Names of a map moved up, from the lowest on, until none covers another; the topmost may leave the axes."""
-    placed, inches = [], ax.figure.dpi / 72
-    for name in sorted(filter(Text.get_text, ax.texts), key=lambda name: name.get_position()[1]):
-        x, low = ax.transData.transform(name.get_position())
-        y = low
-        wide, high = 0.3 * len(name.get_text()) * name.get_fontsize() * inches, name.get_fontsize() * inches
-        for other_x, other_y, other_wide in sorted(placed, key=lambda place: place[1]):
-            if abs(x - other_x) < wide + other_wide and abs(y - other_y) < high:
-                y = other_y + high
-        placed.append((x, y, wide))
-        if y != low:
-            name.set_y(ax.transData.inverted().transform((x, y))[1])
-
-
-def _margin(values: pd.Series) -> tuple[float, float]:
-    low, high = values.min(), values.max()
-    return low - 0.04 * (high - low or 1), high + 0.04 * (high - low or 1)
+    return pd.Series(sites).str.replace(r"^\D*\.(\d+)\.(?:mlp\.)?", r"\1 ", regex=True).tolist()
 
 
 def changes(table: pd.DataFrame, ax: Axes, *, x: str, by: str) -> Axes:
-    """An arrow from `before` to `after` at each x, one colour for each value of `by`, named above the axis."""
-    names = list(dict.fromkeys(table[by]))
-    for i, name in enumerate(names):
-        part, colour = table[table[by] == name], COLOURS[i % len(COLOURS)]
-        at = part[x] + 0.18 * (i - (len(names) - 1) / 2)
+    """A line from `before` (hollow) to `after` at each x, one colour for each value of `by`, named above the axis."""
+    look = looks(table[by])
+    for i, (name, part) in enumerate(table.groupby(by, sort=False)):
+        (colour, mark), at = look[name], part[x] + 0.18 * (i - (len(look) - 1) / 2)
         ax.vlines(at, part.before, part.after, color=colour, lw=1.4)
-        ax.plot(at, part.before, ls="", marker=MARKERS[i], ms=5, mfc="white", mec=colour)
-        ax.plot(at, part.after, ls="", marker=MARKERS[i], ms=5, mew=0, color=colour, label=str(name))
-    _key_above(ax, len(names))
+        ax.plot(at, part.before, ls="", marker=mark, ms=5, mfc="white", mec=colour)
+        ax.plot(at, part.after, ls="", marker=mark, ms=5, mew=0, color=colour, label=str(name))
+    _legend_above(ax, len(look))
     ax.set(xticks=sorted(table[x].unique()), xlabel=x)
     return ax
 
 
-def frontier(table: pd.DataFrame, ax: Axes, *, edge: pd.DataFrame) -> Axes:
+def frontier(table: pd.DataFrame, ax: Axes, *, edge: pd.DataFrame, level: float, name: str) -> Axes:
     """Top-1 against perplexity (against the cost in time where a model has none), a mark for each method.
 
-    Points of one method share colour and mark; those on the `edge` are joined and named.
+    Points of one method share colour and mark; those on the `edge` are joined. A dashed line is named at the level of
+    what no point stands for.
     """
     x = "perplexity" if table.perplexity.notna().any() else "cost"
-    methods = list(dict.fromkeys(table.method))
-    for i, (method, part) in enumerate(table.groupby("method", sort=False)):
-        mark = dict(color=COLOURS[i % len(COLOURS)], marker=MARKERS[(i + i // len(COLOURS)) % len(MARKERS)])
-        ax.plot(part[x], part.top1, ls="", ms=5, mew=0, alpha=0.85, label=method, **mark)
-        ax.vlines(
-            part[x], part.top1 - part.gain + part.low, part.top1 - part.gain + part.high, color=mark["color"], lw=0.7
-        )
+    look, untouched = looks(table.method), table.top1 - table.gain
+    ax.vlines(table[x], untouched + table.low, untouched + table.high, [look[m][0] for m in table.method], lw=0.7)
+    for method, part in table.groupby("method", sort=False):
+        colour, mark = look[method]
+        ax.plot(part[x], part.top1, ls="", ms=5, mew=0, alpha=0.85, label=method, color=colour, marker=mark)
     if x == "perplexity":
         ax.plot(edge[x], edge.top1, color="#222222", lw=0.8, zorder=1)
         ax.set_xscale("log")
-    ax.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=1 + (len(methods) > 18))
+    ax.axhline(level, ls="--", color="#444444", lw=1)
+    ax.annotate(name, (0.99, level), xycoords=("axes fraction", "data"), va="bottom", ha="right", fontsize=8)
+    ax.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=1 + (len(look) > 18))
     unit = "perplexity of held-out text (log scale)" if x == "perplexity" else "time per batch / untouched"
     ax.set(xlabel=unit, ylabel="top-1 retrieval, last layer")
-    return ax
-
-
-def level(ax: Axes, value: float, name: str) -> Axes:
-    """A dashed, named line at a value that no point of the figure stands for."""
-    ax.axhline(value, ls="--", color="#444444", lw=1)
-    ax.annotate(name, (0.99, value), xycoords=("axes fraction", "data"), va="bottom", ha="right", fontsize=8)
     return ax
 
 
@@ -373,22 +242,29 @@ def panels(table: pd.DataFrame, axes: np.ndarray, *, rows: str, columns: str, dr
     return axes
 
 
-def estimates(table: pd.DataFrame, ax: Axes, *, y: str, x: str, by: str = "", reference: float = 0.0) -> Axes:
+def estimates(
+    table: pd.DataFrame, ax: Axes, *, y: str, x: str, by: str = "", significant: str = "", reference: float = 0.0
+) -> Axes:
     """A mark with its interval (low, high) in the row of each y, numbers at the right; levels of `by` lie side by side.
 
-    Rows come in order of appearance, first on top; names of levels stand above the axis.
+    Rows come in order of appearance, first on top; names of levels stand above the axis. Where the column `significant`
+    is given, a thin line runs from low_family to high_family, and rows without it are grey with a hollow mark.
     """
     names, groups = list(dict.fromkeys(table[y])), list(table.groupby(by, sort=False)) if by else [("", table)]
     for i, (level, part) in enumerate(groups):
-        place = -part[y].map(names.index) - 0.3 * (i - (len(groups) - 1) / 2)
-        colour = COLOURS[i % len(COLOURS)]
-        ax.hlines(place, part.low, part.high, color=colour, lw=1.6)
-        ax.plot(part[x], place, ls="", marker=MARKERS[i % len(MARKERS)], ms=4, mew=0, color=colour, label=str(level))
-        for at, value in zip(-part[y].map(names.index), part[x]):
-            text = f"{value:+.2f}" if abs(value) >= 0.005 else "0"
-            ax.annotate(text, (1, at), (6 + 30 * i, 0), ax.get_yaxis_transform(), "offset points", color=colour,
+        colour, mark, offset = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], 0.3 * (i - (len(groups) - 1) / 2)
+        ax.plot([], [], ls="", marker=mark, ms=4, color=colour, label=str(level))
+        for row in part.to_dict("records"):
+            at, filled = -names.index(row[y]), row.get(significant, True)
+            shade = colour if filled else GREY
+            if significant:
+                ax.hlines(at - offset, row["low_family"], row["high_family"], color=shade, lw=0.8)
+            ax.hlines(at - offset, row["low"], row["high"], color=shade, lw=2.4 if significant else 1.6)
+            ax.plot(row[x], at - offset, marker=mark, ms=4, mec=shade, mfc=shade if filled else "white", mew=0.8)
+            text = "0" if abs(row[x]) < 0.005 else f"{row[x]:+.2f}"
+            ax.annotate(text, (1, at), (6 + 30 * i, 0), ax.get_yaxis_transform(), "offset points", color=shade,
                         va="center", fontsize=7.5)  # fmt: skip
-    ax.axvline(reference, ls=":", color="#444444", lw=1)
+    ax.axvline(reference, **_CHANCE)
     ax.set_yticks(-np.arange(len(names)), names)
     ax.set(xlabel=x, ylim=(-len(names) + 0.4, 0.6))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))  # 0, not 0.000
@@ -397,81 +273,43 @@ def estimates(table: pd.DataFrame, ax: Axes, *, y: str, x: str, by: str = "", re
     return ax
 
 
-def forest(table: pd.DataFrame, ax: Axes, *, y: str, x: str, sure: str, reference: float = 0.0) -> Axes:
-    """A mark in the row of each y with two intervals: thick from low to high, thin from low_family to high_family.
-
-    Where `sure` is False the mark is hollow and all is grey; the number stands at the right. Rows as they come.
-    """
-    for place, row in zip(-np.arange(len(table)), table.to_dict("records")):
-        colour = COLOURS[0] if row[sure] else GREY
-        ax.hlines(place, row["low_family"], row["high_family"], color=colour, lw=0.8)
-        ax.hlines(place, row["low"], row["high"], color=colour, lw=2.4)
-        ax.plot(row[x], place, ls="", marker="o", ms=5, mec=colour, mfc=colour if row[sure] else "white", mew=1.2)
-        ax.annotate(f"{row[x]:+.2f}", (1, place), (3, 0), ax.get_yaxis_transform(), "offset points", va="center",
-                    fontsize=7.5, color=colour if row[sure] else "#777777")  # fmt: skip
-    ax.axvline(reference, ls=":", color="#444444", lw=1)
-    ax.set_yticks(-np.arange(len(table)), table[y])
-    ax.set(xlabel=x, ylim=(-len(table) + 0.4, 0.6))
-    return ax
-
-
-def ranks(table: pd.DataFrame, ax: Axes, *, x: str, y: str, name: str, sure: str) -> Axes:
+def ranks(table: pd.DataFrame, ax: Axes, *, x: str, y: str, name: str, significant: str) -> Axes:
     """A line for each name over the columns of x, at its rank y in each, 1 on top; lines that cross disagree.
 
-    Where `sure` is False the mark is hollow, and lines to it are pale. Names stand at the right end, one above the
-    other where ranks are tied.
+    Where `significant` is False the mark is hollow, and lines to it are pale. Names stand at the right end, one above
+    the other where ranks are tied.
     """
     columns, shade = list(dict.fromkeys(table[x])), colours(table[name])
     for label, part in table.groupby(name, sort=False):
-        at = part[x].map(columns.index)
-        known = part[sure].to_numpy()
-        for i, both in enumerate(known[:-1] & known[1:]):
-            ends = slice(i, i + 2)
-            ax.plot(at.iloc[ends], part[y].iloc[ends], color=shade[label], lw=1.8, alpha=1 if both else 0.25, zorder=1)
-        for place, rank, known in zip(at, part[y], part[sure]):
-            ax.plot(place, rank, marker="o", ms=6.5, mec=shade[label], mew=1.6, mfc=shade[label] if known else "white")
-    tied = table[table[x] == columns[-1]].sort_values([y, name]).groupby(y)
-    for rank, ends in tied:
-        for i, label in enumerate(ends[name]):
-            at = rank + 0.34 * (i - (len(ends) - 1) / 2)
-            ax.text(len(columns) - 0.8, at, label, color=shade[label], va="center", fontsize=8)
+        at, rank, clear = part[x].map(columns.index).to_numpy(), part[y].to_numpy(), part[significant].to_numpy(bool)
+        for i in range(len(part) - 1):
+            both = clear[i : i + 2].all()
+            ax.plot(at[i : i + 2], rank[i : i + 2], color=shade[label], lw=1.8, alpha=1 if both else 0.25, zorder=1)
+        ax.scatter(at, rank, s=42, lw=1.6, ec=shade[label], c=np.where(clear, shade[label], "white"))
+    last = table[table[x] == columns[-1]].sort_values([y, name])
+    tied = last.groupby(y)[name]
+    for at, label in zip(last[y] + 0.34 * (tied.cumcount() - (tied.transform("size") - 1) / 2), last[name]):
+        ax.text(len(columns) - 0.8, at, label, color=shade[label], va="center", fontsize=8)
     most = int(np.ceil(table[y].max()))
     ax.set_xticks(range(len(columns)), columns, fontsize=7)
-    ax.set_yticks(range(1, most + 1))
-    ax.set(xlim=(-0.3, len(columns) + 0.35), ylim=(most + 0.4, 0.6))
+    ax.set(xlim=(-0.3, len(columns) + 0.35), ylim=(most + 0.4, 0.6), yticks=range(1, most + 1))
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax
 
 
-def tested(table: pd.DataFrame, ax: Axes, *, rows: str, columns: str, value: str, p: str, level: float = 0.05) -> Axes:
-    """A matrix of correlations, purple below and orange above 0; those with p at `level` or over are grey."""
-    limits = (-1, 1)
-    heatmap(table, ax, rows=rows, columns=columns, value=value, limits=limits, cmap="PuOr_r", numbers=False)
-    at = [list(table[name].unique()) for name in (rows, columns)]
-    for row, column, x, chance in table[[rows, columns, value, p]].itertuples(index=False):
-        sure = chance < level
-        if np.isfinite(x):
-            place = at[1].index(column), at[0].index(row)
-            shade = "#777777" if not sure else "white" if abs(x) > 0.7 else "black"
-            if not sure:
-                ax.add_patch(Rectangle((place[0] - 0.5, place[1] - 0.5), 1, 1, fc="#EEEEEE", ec="white", lw=0.7))
-            ax.text(*place, f"{x:+.2f}", ha="center", va="center", color=shade, fontsize=8.5 if sure else 7.5)
-    return ax
-
-
 def best_sources(table: pd.DataFrame, axes: np.ndarray, *, x: str, y: str, title: str = "target") -> np.ndarray:
     """Small panels, one for each target: a dot for each source, the best one coloured and named."""
-    flat = np.ravel(axes)
-    for ax, (name, part) in zip(flat, table.groupby(title)):
+    parts = table.groupby(title)
+    for ax, (name, part) in zip(np.ravel(axes), parts):
         best = part.loc[part[y].idxmax()]
         ax.plot(part[x], part[y], ls="", marker="o", ms=2.5, mew=0, color=GREY)
         ax.plot(best[x], best[y], ls="", marker="D", ms=4.5, mew=0, color=COLOURS[1])
-        right = best[x] > part[x].median()
-        ax.annotate(best["source"], (best[x], best[y]), (-5 if right else 5, 0), textcoords="offset points",
-                    ha="right" if right else "left", va="center", fontsize=7, color=COLOURS[1])  # fmt: skip
+        side, shift = ("right", -5) if best[x] > part[x].median() else ("left", 5)
+        ax.annotate(best["source"], (best[x], best[y]), (shift, 0), textcoords="offset points", ha=side, va="center",
+                    fontsize=7, color=COLOURS[1])  # fmt: skip
         ax.set_title(str(name), fontsize=8)
         ax.tick_params(labelsize=6.5)
-    for ax in flat[table[title].nunique() :]:
+    for ax in np.ravel(axes)[len(parts) :]:
         ax.axis("off")
     return axes

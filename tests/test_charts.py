@@ -2,12 +2,13 @@
 
 import itertools
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.drawing import charts
+from helpers.drawing import charts, maps
 from helpers.world import worlds
 
 TABLE = pd.DataFrame(
@@ -28,7 +29,7 @@ def test_a_heatmap_writes_its_numbers_keeps_the_order_and_hatches_the_unknown(ax
     charts.heatmap(TABLE, ax, rows="source", columns="target", value="score")
     assert sorted(_texts(ax)) == [".25", ".50", "1"]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["a", "b"]
-    assert ax.patches[0].get_hatch() and np.ma.is_masked(ax.images[0].get_array()[1, 0])
+    assert ax.patches[0].get_hatch() and np.ma.is_masked(ax.collections[0].get_array()[1, 0])
 
 
 def test_a_large_heatmap_has_neither_numbers_nor_names(ax):
@@ -41,6 +42,15 @@ def test_a_large_heatmap_has_neither_numbers_nor_names(ax):
 def test_a_heatmap_rules_off_its_groups(ax):
     charts.heatmap(TABLE, ax, rows="source", columns="target", value="score", groups={"a": "A", "b": "B"})
     assert len(ax.lines) == 2
+
+
+def test_a_heatmap_greys_what_is_not_significant(ax):
+    table = TABLE.assign(p=[0.01, 0.05, np.nan, 0.049])
+    charts.heatmap(table, ax, rows="source", columns="target", value="score", limits=(-1, 1), p="p")
+    drawn, grey = (~np.ma.getmaskarray(part.get_array()) for part in ax.collections[:2])
+    assert drawn.tolist() == [[True, False], [False, True]] and grey.tolist() == [[False, True], [False, False]]
+    assert {text.get_text(): text.get_color() for text in ax.texts}["+.25"] == "#777777"
+    assert set(_texts(ax)) == {"+1", "+.25", "+.50"}
 
 
 def test_numbers_keep_their_sign_and_their_ones(ax):
@@ -71,16 +81,21 @@ def test_a_tree_has_a_leaf_for_every_language(ax):
 def test_strips_put_the_highlighted_rows_in_colour(ax):
     table = pd.DataFrame({"language": list("aab"), "response": [1.0, 2.0, 3.0], "highlight": [True, False, True]})
     charts.strips(table, ax, x="language", y="response")
-    grey, colour = ax.lines
-    assert list(grey.get_ydata()) == [2.0] and list(colour.get_ydata()) == [1.0, 3.0]
+    (dots,) = ax.collections
+    assert list(dots.get_offsets()[:, 1]) == [2.0, 1.0, 3.0], "those in colour last, in front"
+    assert [mpl.colors.to_hex(shade).upper() for shade in dots.get_facecolor()] == [charts.GREY] + [
+        charts.COLOURS[1]
+    ] * 2
 
 
-def test_dots_and_bars_show_every_value(ax):
+def test_dots_show_every_value_in_its_colour_and_mark(ax):
     table = pd.DataFrame({"language": list("abab"), "level": list("xxyy"), "auroc": [0.5, 0.6, 0.7, 0.8]})
     charts.dots(table, ax, x="language", y="auroc", by="level", chance=0.5)
     assert [list(line.get_ydata()) for line in ax.lines[:2]] == [[0.5, 0.6], [0.7, 0.8]]
-    bars = charts.bars(table.head(2), plt.subplots()[1], x="language", y="auroc")
-    assert [b.get_width() for b in bars.patches] == [0.5, 0.6] and _texts(bars) == [" 0.50", " 0.60"]
+    assert [(line.get_color(), line.get_marker()) for line in ax.lines[:2]] == list(
+        zip(charts.COLOURS, charts.MARKERS)
+    )[:2]
+    assert [text.get_text() for text in ax.get_legend().texts] == ["x", "y"]
 
 
 def test_short_sites_keep_the_block_and_the_linear():
@@ -110,7 +125,32 @@ def test_estimates_have_a_mark_an_interval_and_a_number_each():
     )
     assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
     assert {text.get_text() for text in ax.texts} == {"+0.50", "-0.25", "0", "+0.10"}
-    assert len(ax.collections) == 2
+    assert len(ax.collections) == 4
+
+
+def test_estimates_that_are_not_significant_are_grey_and_hollow_and_families_thin(ax):
+    table = pd.DataFrame({"outcome": ["one", "two"], "r": [0.5, -0.25], "clear": [True, False]})
+    ends = dict(low=table.r - 0.1, high=table.r + 0.1, low_family=table.r - 0.2, high_family=table.r + 0.2)
+    charts.estimates(table.assign(**ends), ax, y="outcome", x="r", significant="clear")
+    marks = [line for line in ax.lines if len(line.get_xdata()) == 1]
+    assert [mark.get_markerfacecolor() for mark in marks] == [charts.COLOURS[0], "white"]
+    assert [mark.get_markeredgecolor() for mark in marks] == [charts.COLOURS[0], charts.GREY]
+    assert [part.get_linewidth()[0] for part in ax.collections] == [0.8, 2.4] * 2
+
+
+def test_ranks_fill_what_is_significant_and_part_tied_names(ax):
+    rows = [(by, name, rank, by == "one") for by in ("one", "two") for name, rank in (("a", 1), ("b", 2.5), ("c", 2.5))]
+    table = pd.DataFrame(rows, columns=["by", "change", "rank", "clear"])
+    charts.ranks(table, ax, x="by", y="rank", name="change", significant="clear")
+    assert _texts(ax) == ["a", "b", "c"] and len({text.get_position()[1] for text in ax.texts}) == 3
+    assert all(np.allclose(part.get_facecolor()[1], 1) for part in ax.collections)
+
+
+def test_a_legend_stands_beside_an_axis_or_above_a_figure(ax):
+    charts.legend(ax, charts.colours("ab"))
+    charts.legend(ax.figure, charts.colours("ab"), loc="outside upper left")
+    keys = [ax.get_legend(), *ax.figure.legends]
+    assert [[text.get_text() for text in key.texts] for key in keys] == [["a", "b"]] * 2
 
 
 def test_looks_are_all_different_and_keep_their_order():
@@ -123,19 +163,19 @@ def test_no_name_on_a_map_covers_another(ax):
     table = pd.DataFrame(
         {"language": ["eng_Latn", "deu_Latn", "fra_Latn", "jpn_Jpan"], "x": [0, 0.01, 0, 9.0], "y": 1.0}
     )
-    charts.map_points(pd.concat([table, table.assign(x=table.x + 9, y=5.0)]), ax, by="language")
+    maps.map_points(pd.concat([table, table.assign(x=table.x + 9, y=5.0)]), ax, by="language")
     ax.figure.canvas.draw()
     boxes = [text.get_window_extent().padded(-1) for text in ax.texts]
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
-    charts.move_points(table, ax, by="language")
+    maps.move_points(table, ax, by="language")
     assert [text.get_position()[0] for text in ax.texts] == pytest.approx(list(table.x))
 
 
 def test_rings_stand_around_their_rows_and_move(ax):
     table = pd.DataFrame({"language": list("abc"), "x": [0.0, 1, 2], "y": [3.0, 4, 5]})
-    charts.map_points(table, ax, by="language")
+    maps.map_points(table, ax, by="language")
     for rows in (table, table[1:].assign(x=7.0)):
-        charts.mark_points(rows, ax)
+        maps.mark_points(rows, ax)
         (rings,) = ax.collections
         np.testing.assert_array_equal(rings.get_offsets(), rows[["x", "y"]])
         assert len(rings.get_sizes()) == len(rows) and rings.get_sizes()[0] > rings.get_sizes()[1:].max()
