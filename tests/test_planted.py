@@ -35,5 +35,5 @@ def test_form_falls_and_meaning_rises_as_the_weights_slide():
 
 def test_what_is_planted_follows_from_the_seed():
     np.testing.assert_array_equal(planted.sliding(0.3, seed=4), planted.sliding(0.3, seed=4))
-    assert planted.line(noise=1, apart=2, languages=3, sentences=9).shape == (3, 9, 1)
+    assert planted.line(noise=1, apart=2, sentences=9).shape == (2, 9, 1)
     assert not np.array_equal(planted.sliding(0.3, seed=4), planted.sliding(0.3, seed=5))

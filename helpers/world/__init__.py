@@ -1,7 +1,7 @@
-"""A world of artificial languages with an answer key, and the small models trained on it.
+"""A world of artificial languages with an answer key, the small models trained on it, and planted cases.
 
-`build` grows a world, `ensure` trains a mini series once, `planted` holds cases whose answer is known. Change an
-option in `worlds.Options`, a recipe in `mini`.
+`build` grows a world, `ensure` trains a mini series once; `wired`, `sliding`, `transfer_case` and `pairs_case` are
+cases whose answer is known. Change a world in `growing.Options`, a recipe in `mini`, a case in `planted`.
 """
 
 import lazy_loader
@@ -11,5 +11,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "worlds": ["build"],
         "mini": ["ensure", "training_log"],
+        "planted": ["SITE", "pairs_case", "sliding", "transfer_case", "wired"],
     },
 )

@@ -1,12 +1,11 @@
 """What one artificial language is, and how it says a meaning.
 
-A `Meaning` is a choice of concepts for the slots of a sentence. A `Language` holds phoneme stems for the concepts, case
-endings, a word order and the letters of a script; `say` turns a meaning into words with tags and a dependency tree.
-Every concept belongs to one slot class, so it has exactly one written form per language, and all forms differ: distinct
-meanings give distinct sentences.
+A `Meaning` fills the slots of a sentence with concepts. A `Language` has a form for each concept, a word order and a
+script; `say` makes words, tags and a tree. All forms of a language differ, so distinct meanings give distinct
+sentences.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -19,34 +18,24 @@ TOPICS = {  # topic: agents, verbs, objects, places
     "forest": "hunter woodcutter bear wolf | hunts cuts follows smells | deer oak berry trail | glade cave",
     "music": "singer drummer piper dancer | sings plays hears praises | song drum flute bell | theatre tower",
 }
-ADJECTIVES = ["old", "young", "big", "small", "red", "quiet"]
-TIMES = ["today", "yesterday", "daily", "rarely", "early", "late"]
+SHARED = dict(adjective="old young big small red quiet", time="today yesterday daily rarely early late")
+SHARED |= dict(adposition="in", article="the")
 CLASSES = ("agent", "verb", "object", "place")
-
-
-def _inventory() -> list[tuple[str, str, str]]:
-    """(gloss, class, topic) of every concept; shared ones have no topic, one verb of each topic has a synonym."""
-    rows = []
-    for topic, words in TOPICS.items():
-        for kind, group in zip(CLASSES, words.split("|")):
-            rows += [(gloss, kind, topic) for gloss in group.split()]
-    rows += [(gloss, "adjective", "") for gloss in ADJECTIVES] + [(gloss, "time", "") for gloss in TIMES]
-    rows += [("in", "adposition", ""), ("the", "article", "")]
-    verbs = {topic: [row for row in rows if row[1:] == ("verb", topic)] for topic in TOPICS}
-    return rows + [verbs[topic][0] for topic in TOPICS]
-
-
-INVENTORY = _inventory()
-GLOSSES = [gloss for gloss, _, _ in INVENTORY]
-KINDS = [kind for _, kind, _ in INVENTORY]
+INVENTORY = [  # (gloss, class, topic) of every concept; at the end one verb of each topic again, its synonym
+    (gloss, kind, topic)
+    for topic, words in TOPICS.items()
+    for kind, group in zip(CLASSES, words.split("|"))
+    for gloss in group.split()
+]
+INVENTORY += [(gloss, kind, "") for kind, words in SHARED.items() for gloss in words.split()]
+INVENTORY += [next(row for row in INVENTORY if row[1:] == ("verb", topic)) for topic in TOPICS]
+GLOSSES, KINDS, _ = map(list, zip(*INVENTORY))
 IN, THE = GLOSSES.index("in"), GLOSSES.index("the")
-SYNONYMS = {GLOSSES.index(gloss): i for i, gloss in enumerate(GLOSSES) if i > THE}  # a verb -> its synonym
-UPOS = dict(agent="NOUN", object="NOUN", place="NOUN", verb="VERB", adjective="ADJ", time="ADV") | dict(
-    adposition="ADP", article="DET"
-)
+SYNONYMS = {GLOSSES.index(GLOSSES[i]): i for i in range(THE + 1, len(GLOSSES))}  # a verb -> its synonym
+UPOS = dict.fromkeys(("agent", "object", "place"), "NOUN") | dict(verb="VERB", adjective="ADJ", time="ADV")
+UPOS |= dict(adposition="ADP", article="DET")
 
-CONSONANTS, VOWELS = "ptkbdgmnslrfvjzh", "aeiou"
-PHONEMES = CONSONANTS + VOWELS
+PHONEMES = "ptkbdgmnslrfvjzhaeiou"  # 16 consonants, 5 vowels
 SCRIPTS = {  # one letter for each phoneme, in the order of PHONEMES
     "Latn": PHONEMES,
     "Grek": "πτκβδγμνσλρφψξζχαειοω",
@@ -82,10 +71,9 @@ class Meaning(NamedTuple):
     @property
     def gloss(self) -> str:
         """The meaning in English words, for a reader: "the old farmer sows grain in the barn today"."""
-        noun = [self.agent_adjective, self.agent, self.verb, self.object_adjective, self.object]
-        words = ["the"] + [GLOSSES[c] for c in noun if c >= 0]
-        words += ["in the", GLOSSES[self.place]] if self.place >= 0 else []
-        return " ".join(words + ([GLOSSES[self.time]] if self.time >= 0 else []))
+        phrase = (THE, self.agent_adjective, self.agent, self.verb, self.object_adjective, self.object)
+        place = (IN, THE, self.place) if self.place >= 0 else ()
+        return " ".join(GLOSSES[concept] for concept in (*phrase, *place, self.time) if concept >= 0)
 
 
 class Word(NamedTuple):
@@ -111,12 +99,12 @@ class Language:
     endings: dict[str, str]  # phonemes after the stem, by class; "" is no ending
     script: str
     letters: tuple[str, ...]  # one for each phoneme
-    position: tuple[float, float] = field(default=(0.0, 0.0))  # on a plane, in units of the mean family distance
+    position: tuple[float, float]  # on a plane, in units of the mean family distance
 
     @cached_property
     def forms(self) -> list[str]:
         """The written form of each concept."""
-        table = str.maketrans(dict(zip(PHONEMES, self.letters)))
+        table = str.maketrans(PHONEMES, "".join(self.letters))
         return [(stem + self.endings.get(kind, "")).translate(table) for stem, kind in zip(self.stems, KINDS)]
 
 
@@ -125,23 +113,16 @@ def say(language: Language, meaning: Meaning, paraphrase: bool = False) -> list[
 
     A paraphrase puts the time on the other side of the sentence and takes the verb's synonym where there is one.
     """
-    nodes = _order(language, meaning, paraphrase)
-    place = {role: i + 1 for i, (role, _, _, _) in enumerate(nodes)}
-    forms = language.forms
+    nodes = _order(language.grammar, meaning, paraphrase)
+    place = {role: i for i, (role, *_) in enumerate(nodes, 1)}
     return [
-        Word(forms[concept], UPOS[KINDS[concept]], place.get(head, 0), deprel, concept)
+        Word(language.forms[concept], UPOS[KINDS[concept]], place.get(head, 0), deprel, concept)
         for _, concept, head, deprel in nodes
     ]
 
 
-def sequence(language: Language, meaning: Meaning, paraphrase: bool = False) -> list[int]:
-    """The concepts of a sentence in the language's order: `say` without the tree, for pretraining text."""
-    return [concept for _, concept, _, _ in _order(language, meaning, paraphrase)]
-
-
-def _order(language: Language, meaning: Meaning, paraphrase: bool) -> list[tuple[str, int, str, str]]:
+def _order(grammar: dict[str, str], meaning: Meaning, paraphrase: bool) -> list[tuple[str, int, str, str]]:
     """(role, concept, role of the head, relation) in surface order."""
-    grammar = language.grammar
     verb = SYNONYMS.get(meaning.verb, meaning.verb) if paraphrase else meaning.verb
     parts = {
         "S": _noun_phrase(grammar, "agent", meaning.agent, meaning.agent_adjective, "nsubj"),
@@ -149,22 +130,23 @@ def _order(language: Language, meaning: Meaning, paraphrase: bool) -> list[tuple
         "O": _noun_phrase(grammar, "object", meaning.object, meaning.object_adjective, "obj"),
     }
     if meaning.place >= 0:  # the place stands beside the object, away from the verb's slot
-        noun, adposition = [("place", meaning.place, "verb", "obl")], [("in", IN, "place", "case")]
-        phrase = adposition + noun if grammar["adposition"] == "before" else noun + adposition
+        noun = [("place", meaning.place, "verb", "obl")]
+        phrase = _beside(noun, ("in", IN, "place", "case"), grammar["adposition"])
         parts["O"] = phrase + parts["O"] if grammar["order"] == "SOV" else parts["O"] + phrase
     clause = [node for slot in grammar["order"] for node in parts[slot]]
     if meaning.time < 0:
         return clause
-    time = [("time", meaning.time, "verb", "advmod")]
-    return time + clause if (grammar["time"] == "first") != paraphrase else clause + time
+    first = (grammar["time"] == "first") != paraphrase
+    return _beside(clause, ("time", meaning.time, "verb", "advmod"), "before" if first else "after")
 
 
 def _noun_phrase(grammar: dict, role: str, noun: int, adjective: int, deprel: str) -> list[tuple[str, int, str, str]]:
     phrase = [(role, noun, "verb", deprel)]
     if adjective >= 0:
-        modifier = [(f"{role} adjective", adjective, role, "amod")]
-        phrase = modifier + phrase if grammar["adjective"] == "before" else phrase + modifier
-    if grammar["article"] == "none":
-        return phrase
-    article = [(f"{role} article", THE, role, "det")]
-    return article + phrase if grammar["article"] == "before" else phrase + article
+        phrase = _beside(phrase, (f"{role} adjective", adjective, role, "amod"), grammar["adjective"])
+    return _beside(phrase, (f"{role} article", THE, role, "det"), grammar["article"])
+
+
+def _beside(phrase: list[tuple], node: tuple, side: str) -> list[tuple]:
+    """The phrase with a node before or after it, or without it where the side is "none"."""
+    return {"before": [node, *phrase], "after": [*phrase, node], "none": phrase}[side]

@@ -6,38 +6,37 @@ and the step alone, so a stopped training goes on where its last saved state end
 """
 
 import json
-import os
+import re
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from filelock import Timeout
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch.nn.utils.rnn import pad_sequence
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-    XLMRobertaConfig,
-    XLMRobertaForMaskedLM,
-)
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import XLMRobertaConfig as EncoderConfig
+from transformers import XLMRobertaForMaskedLM as Encoder
 
 from helpers import DATA
+from helpers.common import store
+from helpers.common.lookup import known
 from helpers.common.progress import progress
 from helpers.world import worlds
 
 CHUNK = 100  # steps whose documents are drawn, tokenised and bucketed by length together
 DOSES = (0.25, 0.5, 1.0)  # of the twins of `mini-twins`: shares of letters, words, choices or endings changed
-SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<mask>"]
+SPECIAL = dict(pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>", mask_token="<mask>")
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,6 @@ class Recipe:
     twins: tuple[tuple[str, str, float], ...] = ()  # (language, change, dose) trained beside the world's languages
 
 
-def training_log(name: str) -> pd.DataFrame:
-    """table[step, seconds, loss] of a mini model's training, every twenty steps; loss in nats per token."""
-    path = DATA / "cache" / "models" / name / "training.json"
-    return pd.DataFrame(json.loads(path.read_text()), columns=["step", "seconds", "loss"])
-
-
 RECIPES = {
     "mini": Recipe(),
     "mini-encoder": Recipe(encoder=True, steps=6000),
@@ -85,11 +78,8 @@ RECIPES = {
 
 def recipe(name: str) -> Recipe:
     """The recipe of a mini model; `-seedN` at the end of a name sets the seed. Unknown names raise LookupError."""
-    base, _, seed = name.partition("-seed")
-    if base not in RECIPES or (seed and not seed.isdigit()):
-        near = ", ".join(get_close_matches(base, RECIPES, cutoff=0.3)) or ", ".join(RECIPES)
-        raise LookupError(f"no recipe {name!r}; did you mean {near}? Add -seedN for another seed")
-    return replace(RECIPES[base], seed=int(seed or 0))
+    base, seed = re.fullmatch(r"(.*?)(?:-seed(\d+))?", name).groups()
+    return replace(RECIPES[known(base, RECIPES, "recipe", "Add -seedN for another seed.")], seed=int(seed or 0))
 
 
 def world_of(made: Recipe) -> worlds.World:
@@ -106,45 +96,66 @@ def schedule(made: Recipe) -> list[int]:
     return sorted({0, *(int(float(f"{step:.2g}")) for step in spaced[:-1]), made.steps})
 
 
+def lacking(made: Recipe, folder: Path) -> list[int]:
+    """The steps of the schedule whose checkpoints are not in the folder."""
+    return [step for step in schedule(made) if not _at(folder, step).exists()]
+
+
 def ensure(name: str = "mini", *, made: Recipe | None = None, folder: Path | None = None) -> Path:
-    """The folder of a mini model's checkpoints, trained, or trained further, when they are not all there."""
+    """The folder of a mini model's checkpoints, trained, or trained further, when they are not all there.
+
+    One process trains a model; any other waits for it.
+    """
     made = made or recipe(name)
     folder = Path(folder or DATA / "cache" / "models" / name)
-    kept = folder / "recipe.json"
-    wanted = json.loads(json.dumps(asdict(made)))
+    kept, wanted = folder / "recipe.json", json.loads(json.dumps(asdict(made)))
     if kept.exists() and json.loads(kept.read_text()) != wanted:
         raise ValueError(f"{folder} holds a model of another recipe; delete the folder or give the model another name")
-    if not all((folder / _step(step)).exists() for step in schedule(made)):
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(kept, json.dumps(wanted, indent=1))
-        _train(made, folder)
+    while lacking(made, folder):
+        try:
+            with store.locked(f"model-{name}"):
+                if lacking(made, folder):  # still, now that nobody else trains
+                    store.write_json(kept, wanted)
+                    _train(made, folder)
+        except Timeout:
+            warnings.warn(f"another process is training {name}; waiting for it to end", stacklevel=2)
+            time.sleep(2)
     return folder
+
+
+def training_log(name: str) -> pd.DataFrame:
+    """table[step, seconds, loss] of a mini model's training, every twenty steps; loss in nats per token.
+
+    Empty for a model that was not trained here.
+    """
+    path = DATA / "cache" / "models" / name / "training.json"
+    return pd.read_json(path) if path.exists() else pd.DataFrame(columns=["step", "seconds", "loss"], dtype=float)
 
 
 def tokenizer(made: Recipe) -> PreTrainedTokenizerFast:
     """A byte-pair tokenizer trained on the recipe's documents; adds `<s>` (and `</s>` for an encoder) itself."""
     made_of = Tokenizer(models.BPE(unk_token="<unk>"))
     made_of.pre_tokenizer, made_of.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
-    trainer = trainers.BpeTrainer(vocab_size=made.vocabulary, special_tokens=SPECIAL, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=made.vocabulary, special_tokens=[*SPECIAL.values()], show_progress=False)
     made_of.train_from_iterator(world_of(made).documents(6_000, seed=-1), trainer)
     single = "<s> $A </s>" if made.encoder else "<s> $A"
     made_of.post_processor = processors.TemplateProcessing(single=single, special_tokens=[("<s>", 1), ("</s>", 2)])
-    names = dict(pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>", mask_token="<mask>")
-    return PreTrainedTokenizerFast(tokenizer_object=made_of, **names, model_max_length=128)
+    return PreTrainedTokenizerFast(tokenizer_object=made_of, **SPECIAL, model_max_length=128)
 
 
-def untrained(made: Recipe) -> LlamaForCausalLM | XLMRobertaForMaskedLM:
-    """The model of a recipe before its first step."""
-    torch.manual_seed(made.seed)
+def untrained(made: Recipe) -> LlamaForCausalLM | Encoder:
+    """The model of a recipe before its first step; the global random state stays as it is."""
     shape = dict(
         vocab_size=made.vocabulary, hidden_size=made.hidden, num_hidden_layers=made.layers,
         num_attention_heads=made.heads, intermediate_size=made.mlp, tie_word_embeddings=True,
         pad_token_id=0, bos_token_id=1, eos_token_id=2, initializer_range=0.1,
     )  # fmt: skip
-    if made.encoder:
-        quiet = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-        return XLMRobertaForMaskedLM(XLMRobertaConfig(**shape, **quiet, max_position_embeddings=132))
-    return LlamaForCausalLM(LlamaConfig(**shape, max_position_embeddings=128))
+    quiet = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(made.seed)
+        if made.encoder:
+            return Encoder(EncoderConfig(**shape, **quiet, max_position_embeddings=132))
+        return LlamaForCausalLM(LlamaConfig(**shape, max_position_embeddings=128))
 
 
 def _train(made: Recipe, folder: Path) -> None:
@@ -152,23 +163,24 @@ def _train(made: Recipe, folder: Path) -> None:
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=made.rate, betas=(0.9, 0.98), weight_decay=made.decay, fused=True
     )
-    done, seconds, log = _resume(model, optimiser, folder)
-    keep, began = set(schedule(made)), time.monotonic() - seconds
+    done, log = _resume(model, optimiser, folder)
+    keep, began = schedule(made), time.monotonic() - (log[-1]["seconds"] if log else 0)
     bar = progress(None, "pretraining", made.steps, done)
     if done == 0:
-        _keep(model, words, optimiser, folder, 0, 0.0, log)
+        _keep(model, words, _at(folder, 0))
     try:
         for step, batch in _batches(made, words, done):
             loss = _update(model, optimiser, batch, made, step)
-            done, seconds = step, time.monotonic() - began
+            done = step
             if step % 20 == 0:
-                log.append(dict(step=step, seconds=round(seconds, 2), loss=round(loss, 4)))
+                log.append(dict(step=step, seconds=round(time.monotonic() - began, 2), loss=round(loss, 4)))
             if step in keep:
-                _keep(model, words, optimiser, folder, step, seconds, log)
+                _keep(model, words, _at(folder, step))
+                _save_state(model, optimiser, folder, done, log)
             bar.update()
             bar.set_postfix(loss=f"{loss:.2f}", refresh=False)
     except KeyboardInterrupt:
-        _save_state(model, optimiser, folder, done, seconds, log)
+        _save_state(model, optimiser, folder, done, log)
         raise
     finally:
         bar.close()
@@ -186,19 +198,17 @@ def _update(model, optimiser: torch.optim.Optimizer, batch: dict, made: Recipe, 
         group["lr"] = made.rate * min(1.0, step / made.warmup) * decay
     parameters = list(model.parameters())
     labels = max(1, int((batch["labels"][:, 0 if made.encoder else 1 :] >= 0).sum()))
-    halves = [{name: values[i::2] for name, values in batch.items()} for i in range(2)]
-    parts = list(_threads().map(lambda half: _gradients(model, parameters, half), halves))
-    total = torch._foreach_add(*(gradients for _, gradients in parts))
-    for p, gradient in zip(parameters, torch._foreach_div(total, labels)):
+
+    def gradients(half: int) -> tuple[float, tuple[torch.Tensor, ...]]:
+        loss = _loss(model, **{name: values[half::2] for name, values in batch.items()})
+        return loss.item(), torch.autograd.grad(loss, parameters)
+
+    losses, parts = zip(*_threads().map(gradients, range(2)))
+    for p, gradient in zip(parameters, torch._foreach_div(torch._foreach_add(*parts), labels)):
         p.grad = gradient
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimiser.step()
-    return sum(loss for loss, _ in parts) / labels
-
-
-def _gradients(model, parameters: list[torch.Tensor], half: dict) -> tuple[float, tuple[torch.Tensor, ...]]:
-    loss = _loss(model, **half)
-    return loss.item(), torch.autograd.grad(loss, parameters)
+    return sum(losses) / labels
 
 
 @cache
@@ -206,7 +216,7 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,))
 
 
-def _loss(model, ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def _loss(model, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Summed cross-entropy of the labelled positions alone; scores of the others are never computed.
 
     A decoder needs no mask: padding stands to the right, where no real token looks.
@@ -214,32 +224,29 @@ def _loss(model, ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) ->
     if isinstance(model, LlamaForCausalLM):
         states, head, labels = model.model(input_ids=ids).last_hidden_state[:, :-1], model.lm_head, labels[:, 1:]
     else:
-        states, head = model.roberta(input_ids=ids, attention_mask=mask).last_hidden_state, model.lm_head
+        states, head = model.roberta(input_ids=ids, attention_mask=(ids > 0).long()).last_hidden_state, model.lm_head
     wanted = labels >= 0
     return torch.nn.functional.cross_entropy(head(states[wanted]), labels[wanted], reduction="sum")
 
 
 def _batches(made: Recipe, words: PreTrainedTokenizerFast, done: int) -> Iterator[tuple[int, dict]]:
-    """(step, batch) from the step after `done`; a chunk's documents depend on the seed and its number alone."""
+    """(step, batch) from the step after `done`; a chunk's documents depend on the seed and its number alone.
+
+    Documents of one length go together.
+    """
     for chunk in range(done // CHUNK, -(-made.steps // CHUNK)):
-        ids = _documents(made, words, chunk)
+        texts = world_of(made).documents(CHUNK * made.batch, seed=made.seed * 10_000 + chunk)
+        encoded = words.backend_tokenizer.encode_batch_fast([text + "</s>" * (not made.encoder) for text in texts])
+        ids = [torch.tensor(row) for row in sorted((row.ids for row in encoded), key=len)]
         for i, place in enumerate(np.random.default_rng([made.seed, chunk]).permutation(CHUNK)):
             step = chunk * CHUNK + i + 1
             if done < step <= made.steps:
                 batch = pad_sequence(ids[place * made.batch : (place + 1) * made.batch], batch_first=True)
-                yield step, _masked(batch, step) if made.encoder else _shifted(batch)
+                yield step, _masked(batch, step) if made.encoder else _whole(batch)
 
 
-def _documents(made: Recipe, words: PreTrainedTokenizerFast, chunk: int) -> list[torch.Tensor]:
-    """The token ids of a chunk's documents, shortest first."""
-    texts = world_of(made).documents(CHUNK * made.batch, seed=made.seed * 10_000 + chunk)
-    end = "" if made.encoder else "</s>"
-    encoded = words.backend_tokenizer.encode_batch_fast([text + end for text in texts])
-    return [torch.tensor(row) for row in sorted((row.ids for row in encoded), key=len)]
-
-
-def _shifted(ids: torch.Tensor) -> dict:
-    return dict(ids=ids, mask=(ids > 0).long(), labels=ids.masked_fill(ids == 0, -100))
+def _whole(ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    return dict(ids=ids, labels=ids.masked_fill(ids == 0, -100))
 
 
 def _masked(ids: torch.Tensor, step: int) -> dict:
@@ -248,57 +255,43 @@ def _masked(ids: torch.Tensor, step: int) -> dict:
     guessed = (torch.rand(ids.shape, generator=chance) < 0.15) & (ids >= len(SPECIAL))
     fate = torch.rand(ids.shape, generator=chance)
     random = torch.randint(len(SPECIAL), int(ids.max()) + 1, ids.shape, generator=chance)
-    shown = torch.where(guessed & (fate < 0.8), SPECIAL.index("<mask>"), ids)
+    shown = torch.where(guessed & (fate < 0.8), [*SPECIAL].index("mask_token"), ids)
     shown = torch.where(guessed & (fate > 0.9), random, shown)
-    return dict(ids=shown, mask=(ids > 0).long(), labels=ids.masked_fill(~guessed, -100))
+    return dict(ids=shown, labels=ids.masked_fill(~guessed, -100))
 
 
-def _step(step: int) -> str:
-    return f"step{step:06d}"
+def _at(folder: Path, step: int) -> Path:
+    return folder / f"step{step:06d}"
 
 
-def _keep(model, words, optimiser, folder: Path, step: int, seconds: float, log: list[dict]) -> None:
+def _keep(model, words: PreTrainedTokenizerFast, place: Path) -> None:
     """A checkpoint folder appears whole or not at all."""
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=place.parent))
     model.save_pretrained(partial)
     words.save_pretrained(partial)
-    shutil.rmtree(folder / _step(step), ignore_errors=True)
+    shutil.rmtree(place, ignore_errors=True)
     partial.chmod(0o755)
-    partial.rename(folder / _step(step))
-    _save_state(model, optimiser, folder, step, seconds, log)
+    partial.rename(place)
 
 
-def _save_state(model, optimiser, folder: Path, step: int, seconds: float, log: list[dict]) -> None:
-    """Weights and both moments, the step and the log in one file: what a resumed training needs."""
-    tensors = {f"weight.{name}": p.detach().clone() for name, p in model.named_parameters()}
-    for name, p in model.named_parameters():
-        tensors |= {f"{k}.{name}": v for k, v in optimiser.state.get(p, {}).items() if k.startswith("exp_avg")}
-    partial = folder / f".state-{os.getpid()}"
-    save_file(tensors, partial, metadata=dict(step=str(step), seconds=f"{seconds:.2f}"))
-    partial.replace(folder / "state.safetensors")
-    _write(folder / "training.json", json.dumps(log))
+def _save_state(model, optimiser, folder: Path, step: int, log: list[dict]) -> None:
+    """Weights, both moments and the log: what a resumed training needs."""
+    if step:
+        state = dict(model.named_parameters())
+        state |= {f"{kind}.{name}": optimiser.state[p][kind] for name, p in state.items() for kind in _MOMENTS}
+        store.write_arrays(folder / "state.safetensors", state, provenance=dict(step=step))
+        store.write_json(folder / "training.json", log)
 
 
-def _resume(model, optimiser, folder: Path) -> tuple[int, float, list[dict]]:
-    """(steps done, seconds spent, log), with model and optimiser as they were then."""
+def _resume(model, optimiser, folder: Path) -> tuple[int, list[dict]]:
+    """(steps done, log), with model and optimiser as they were then."""
     path = folder / "state.safetensors"
     if not path.exists():
-        return 0, 0.0, []
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        meta = file.metadata()
-    tensors, step = load_file(path), int(meta["step"])
+        return 0, []
+    state = {name: torch.from_numpy(values) for name, values in store.read_arrays(path).items()}
+    done = store.read_provenance(path)["parameters"]["step"]
     for name, p in model.named_parameters():
-        p.data.copy_(tensors[f"weight.{name}"])
-        if step:
-            moments = {k: tensors[f"{k}.{name}"] for k in ("exp_avg", "exp_avg_sq")}
-            optimiser.state[p] = dict(step=torch.tensor(float(step)), **moments)
+        p.data.copy_(state[name])
+        optimiser.state[p] = {kind: state[f"{kind}.{name}"] for kind in _MOMENTS} | dict(step=torch.tensor(float(done)))
     log = json.loads((folder / "training.json").read_text())
-    return step, float(meta["seconds"]), [row for row in log if row["step"] <= step]
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}-{os.getpid()}")
-    partial.write_text(text)
-    partial.replace(path)
+    return done, [row for row in log if row["step"] <= done]

@@ -1,8 +1,8 @@
 """Models and embeddings made by hand, so that the right answer of an analysis is known before it is asked.
 
-`line` has closed forms for ABX, and in `sliding` a language part gives way to a meaning part. `wired` is a one-block
-Llama over two languages: translations share an embedding but for one dimension, which whispers the language; one unit
-of the block's MLP turns the whisper into a shout, of another loudness for every word.
+`line` has closed forms for ABX; in `sliding` a language part gives way to a meaning part. `wired` is a one-block Llama
+over two languages: translations share an embedding but for one dimension, which whispers the language; one unit of the
+block's MLP turns the whisper into a shout, of another loudness for every word.
 """
 
 import math
@@ -16,20 +16,22 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from helpers.models.loading import LanguageModel
 
 SITE, UNIT = "model.layers.0.mlp.down_proj", 0  # the unit that carries the language
+_WORDS, _HIDDEN = 40, 32
 
 
-def wired(*, words: int = 40, sentences: int = 60, hidden: int = 32, loudness: float = 30.0, seed: int = 0):
-    """(LanguageModel, table[language, sentence, text]): unit UNIT of SITE answers to language `loud` alone.
+def wired(*, sentences: int = 60, seed: int = 0) -> tuple[LanguageModel, pd.DataFrame]:
+    """(model, table[language, sentence, text]): unit UNIT of SITE answers to language `loud` alone.
 
     Without that unit's output a sentence and its translation have equal states after the block, up to a thousandth.
     """
     rng = np.random.default_rng(seed)
-    vocabulary = ["<pad>", "<unk>", "<s>"] + [f"{name}{i}" for name in ("quiet", "loud") for i in range(words)]
-    lm = LanguageModel(_model(len(vocabulary), words, hidden, loudness, rng), _tokenizer(vocabulary), "wired", "")
-    meanings = [rng.choice(words, size=5, replace=False) for _ in range(sentences)]
+    languages = ("quiet", "loud")
+    vocabulary = ["<pad>", "<unk>", "<s>", *(f"{name}{i}" for name in languages for i in range(_WORDS))]
+    lm = LanguageModel(_model(rng), _tokenizer(vocabulary), "wired", "")
+    meanings = [rng.choice(_WORDS, size=5, replace=False) for _ in range(sentences)]
     rows = [
         (name, f"s{i}", " ".join(f"{name}{word}" for word in meaning))
-        for name in ("quiet", "loud")
+        for name in languages
         for i, meaning in enumerate(meanings)
     ]
     return lm, pd.DataFrame(rows, columns=["language", "sentence", "text"])
@@ -42,32 +44,32 @@ def _tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
 
 
 @torch.no_grad()
-def _model(size: int, words: int, hidden: int, loudness: float, rng: np.random.Generator) -> LlamaForCausalLM:
+def _model(rng: np.random.Generator) -> LlamaForCausalLM:
     """Attention writes nothing; the MLP reads dimension 0, gates it by itself and writes it back, louder."""
-    shape = dict(vocab_size=size, hidden_size=hidden, num_hidden_layers=1, num_attention_heads=2, intermediate_size=4)
-    model = LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=True, pad_token_id=0)).eval()
+    shape = dict(vocab_size=3 + 2 * _WORDS, hidden_size=_HIDDEN, num_hidden_layers=1, num_attention_heads=2)
+    shape |= dict(intermediate_size=4, tie_word_embeddings=True, pad_token_id=0)
+    model = LlamaForCausalLM(LlamaConfig(**shape)).eval()
     for weight in model.model.layers[0].parameters():
         weight.fill_(1.0 if weight.dim() == 1 else 0.0)
-    whisper, meaning = 1e-3, rng.normal(size=(words, hidden))
-    table = np.zeros((size, hidden))
-    table[3:] = np.concatenate([meaning, meaning])
-    table[3:, 0] = whisper * np.concatenate([-np.ones(words), rng.uniform(0.2, 1.8, words)])
+    whisper, meaning = 1e-3, rng.normal(size=(_WORDS, _HIDDEN))
+    table = np.concatenate([np.zeros((3, _HIDDEN)), meaning, meaning])
+    table[3:, 0] = whisper * np.concatenate([-np.ones(_WORDS), rng.uniform(0.2, 1.8, _WORDS)])
     model.model.embed_tokens.weight.copy_(torch.from_numpy(table))
     mlp = model.model.layers[0].mlp
     mlp.gate_proj.weight[0, 0] = 5 / whisper
     mlp.up_proj.weight[0, 0] = 1 / whisper
-    mlp.down_proj.weight[UNIT, 0] = loudness / 5
+    mlp.down_proj.weight[UNIT, 0] = 6.0  # 30 times as loud as the whisper
     return model
 
 
-def line(*, noise: float, apart: float, languages: int = 2, sentences: int = 400, seed: int = 0) -> np.ndarray:
+def line(*, noise: float, apart: float, sentences: int = 400, seed: int = 0) -> np.ndarray:
     """Embeddings [language, sentence, 1] on a line: a sentence's place ~ N(0, 1), and noise ~ N(0, noise^2) of its own.
 
-    The languages lie side by side, each `apart` from the one before it; `line_abx` says what ABX must find between two.
+    The second of the two languages lies `apart` from the first; `line_abx` says what ABX must find.
     """
     rng = np.random.default_rng(seed)
-    places = rng.normal(size=(1, sentences, 1)) + noise * rng.normal(size=(languages, sentences, 1))
-    return places + apart * np.arange(languages)[:, None, None]
+    places = rng.normal(size=(1, sentences, 1)) + noise * rng.normal(size=(2, sentences, 1))
+    return places + apart * np.arange(2)[:, None, None]
 
 
 def line_abx(noise: float, apart: float) -> dict[str, float]:
@@ -85,17 +87,15 @@ def line_abx(noise: float, apart: float) -> dict[str, float]:
     }
 
 
-def sliding(
-    weight: float, *, languages: int = 6, sentences: int = 60, hidden: int = 32, noise: float = 0.5, seed: int = 0
-) -> np.ndarray:
-    """Embeddings [language, sentence, hidden]: `weight` x a meaning part + (1 - weight) x a language part + noise.
+def sliding(weight: float, *, languages: int = 6, sentences: int = 60, seed: int = 0) -> np.ndarray:
+    """Embeddings [language, sentence, 32]: `weight` x a meaning part + (1 - weight) x a language part + half noise.
 
     All parts are drawn from N(0, 1) in every dimension, and they are the same for every weight of one seed: at weight 0
     nothing but the language is told, at 1 nothing but the meaning.
     """
     rng = np.random.default_rng(seed)
-    form, meaning = rng.normal(size=(languages, 1, hidden)), rng.normal(size=(1, sentences, hidden))
-    return weight * meaning + (1 - weight) * form + noise * rng.normal(size=(languages, sentences, hidden))
+    form, meaning = rng.normal(size=(languages, 1, 32)), rng.normal(size=(1, sentences, 32))
+    return weight * meaning + (1 - weight) * form + 0.5 * rng.normal(size=(languages, sentences, 32))
 
 
 def _same_sign(u: float, v: float) -> float:
@@ -103,24 +103,23 @@ def _same_sign(u: float, v: float) -> float:
     return 0.5 + 0.5 * math.erf(u / math.sqrt(2)) * math.erf(v / math.sqrt(2))
 
 
-def transfer(*, languages: int = 24, difficulty: float = 1.0, rival: float = 0.7, noise: float = 0.01, seed: int = 0):
+def transfer_case(*, languages: int = 24, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(scores[source, target, score], similarity[measure, source, target, value]): transfer made of one similarity.
 
-    A score is 0.1 x the measure `true`, plus what the target is worth, of standard deviation `difficulty`, plus noise.
-    `rival` correlates with the true measure as named, `chance` does not. Within a target the true measure must come
-    close to r = 1; over all pairs together nothing may show.
+    A score is 0.1 x the measure `true`, plus what the target is worth, N(0, 1), plus a little noise. `rival` correlates
+    with the true measure at .7, `chance` does not. Within a target the true measure must come close to r = 1; over all
+    pairs together nothing may show.
     """
     rng = np.random.default_rng(seed)
     true, other, chance = rng.normal(size=(3, languages, languages))
-    scores = 0.1 * true + difficulty * rng.normal(size=languages) + noise * rng.normal(size=true.shape)
-    values = {"true": true, "rival": rival * true + math.sqrt(1 - rival**2) * other, "chance": chance}
-    names = [f"L{i:02d}" for i in range(languages)]
-    pairs = pd.MultiIndex.from_product([names, names], names=["source", "target"]).to_frame(index=False)
-    similarity = pd.concat([pairs.assign(measure=name, value=cells.ravel()) for name, cells in values.items()])
-    return pairs.assign(score=scores.ravel()), similarity[["measure", "source", "target", "value"]]
+    scores = 0.1 * true + rng.normal(size=languages) + 0.01 * rng.normal(size=true.shape)
+    rival = 0.7 * true + math.sqrt(1 - 0.7**2) * other
+    table = _long(dict(true=true, rival=rival, chance=chance, score=scores), "measure")
+    scored = table[table["measure"] == "score"].reset_index(drop=True).rename(columns={"value": "score"})
+    return scored[["source", "target", "score"]], table[table["measure"] != "score"]
 
 
-def pairs(*, languages: int = 24, kin: int = 4, beyond: float = 0.5, noise: float = 0.5, seed: int = 0):
+def pairs_case(*, languages: int = 24, kin: int = 4, beyond: float = 0.5, seed: int = 0):
     """(table[source, target, quantity, value], families, expected): pairs of languages whose causes are known.
 
     `similarity` is higher within families of `kin` languages, `meaning` and `form` follow it up and down with parts of
@@ -129,22 +128,24 @@ def pairs(*, languages: int = 24, kin: int = 4, beyond: float = 0.5, noise: floa
     partial correlation with similarity (for `after` before too) held fixed. Form goes with transfer, and meaning with
     after, but by nothing that is not held.
     """
-    rng, place = np.random.default_rng(seed), np.arange(languages)
-    same = (place[:, None] // kin == place // kin).astype(float)
-    alike = same + 0.3 * rng.normal(size=same.shape)
-    meaning, form = alike + rng.normal(size=same.shape), -alike + rng.normal(size=same.shape)
-    before = meaning + noise * rng.normal(size=same.shape)
-    cells = {"similarity": alike, "meaning": meaning, "form": form, "before": before}
-    cells["transfer"] = alike + beyond * (meaning - alike) + noise * rng.normal(size=same.shape)
-    cells["after"] = before + noise * rng.normal(size=same.shape)
-    names = [f"L{i:02d}" for i in place]
-    index = pd.MultiIndex.from_product([names, names], names=["source", "target"]).to_frame(index=False)
-    kinds = []
-    for name, values in cells.items():
-        effects = rng.normal(size=languages)[:, None] + rng.normal(size=languages)
-        kinds.append(index.assign(quantity=name, value=(values + effects).ravel()))
-    table = pd.concat(kinds, ignore_index=True)
-    told = beyond / math.sqrt(beyond**2 + noise**2)
-    expected = {("transfer", "meaning"): told, ("transfer", "form"): 0.0, ("after", "meaning"): 0.0}
-    families = {name: f"F{i // kin}" for i, name in enumerate(names)}
-    return table[table["source"] != table["target"]].reset_index(drop=True), families, expected
+    rng, family = np.random.default_rng(seed), np.arange(languages) // kin
+    noise = rng.normal(size=(6, languages, languages))
+    similarity = (family[:, None] == family) + 0.3 * noise[0]
+    cells = dict(similarity=similarity, meaning=similarity + noise[1], form=-similarity + noise[2])
+    cells["before"] = cells["meaning"] + 0.5 * noise[3]
+    cells["transfer"] = similarity + beyond * (cells["meaning"] - similarity) + 0.5 * noise[4]
+    cells["after"] = cells["before"] + 0.5 * noise[5]
+    effects = rng.normal(size=(6, 2, languages))
+    table = _long({name: x + (a[:, None] + b) for (name, x), (a, b) in zip(cells.items(), effects)}, "quantity")
+    table = table.loc[table["source"] != table["target"], ["source", "target", "quantity", "value"]]
+    partial = beyond / math.sqrt(beyond**2 + 0.5**2)
+    expected = {("transfer", "meaning"): partial, ("transfer", "form"): 0.0, ("after", "meaning"): 0.0}
+    families = {name: f"F{kin}" for name, kin in zip(table["source"].unique(), family)}
+    return table.reset_index(drop=True), families, expected
+
+
+def _long(cells: dict[str, np.ndarray], key: str) -> pd.DataFrame:
+    """table[key, source, target, value] of square arrays by name; the languages are L00, L01 ..."""
+    names = [f"L{i:02d}" for i in range(len(next(iter(cells.values()))))]
+    index = pd.MultiIndex.from_product([cells, names, names], names=[key, "source", "target"])
+    return pd.Series(np.ravel([*cells.values()]), index, name="value").reset_index()

@@ -1,6 +1,7 @@
 """The mini model: checkpoints that anything can load, and a training that can be stopped anywhere."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import cache
 
@@ -9,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 from helpers import models
+from helpers.common import store
 from helpers.world import mini
 from helpers.world.mini import Recipe
 
@@ -117,8 +119,8 @@ def test_an_encoder_learns_to_guess_masked_words(tmp_path):
 
 def test_loss_is_the_cross_entropy_that_transformers_computes():
     words, model = mini.tokenizer(TINY), mini.untrained(TINY)
-    batch = mini._shifted(words(["ba be", "bi bo bu ba"], padding=True, return_tensors="pt")["input_ids"])
-    theirs = model(input_ids=batch["ids"], attention_mask=batch["mask"], labels=batch["labels"]).loss
+    batch = mini._whole(words(["ba be", "bi bo bu ba"], padding=True, return_tensors="pt")["input_ids"])
+    theirs = model(input_ids=batch["ids"], attention_mask=batch["ids"] > 0, labels=batch["labels"]).loss
     assert mini._loss(model, **batch).item() / (batch["labels"][:, 1:] >= 0).sum() == pytest.approx(
         theirs.item(), rel=1e-5
     )
@@ -129,3 +131,17 @@ def test_an_unknown_recipe_names_the_nearest():
         mini.recipe("minni")
     with pytest.raises(LookupError, match="-seedN"):
         mini.recipe("mini-seedX")
+
+
+def test_the_random_state_after_an_untrained_model_is_the_one_before():
+    before = torch.random.get_rng_state()
+    mini.untrained(TINY)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_second_process_waits_for_the_first_and_finds_its_model(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(mini, "_train", lambda *_: pytest.fail("trained twice at once"))
+    monkeypatch.setattr(mini.time, "sleep", lambda _: shutil.copytree(trained, tmp_path / "tiny"))
+    with store.locked("model-tiny"), pytest.warns(UserWarning, match="another process is training tiny; waiting"):
+        assert mini.ensure("tiny", made=TINY, folder=tmp_path / "tiny") == tmp_path / "tiny"
+    assert (tmp_path / "tiny" / "step000030").exists()
