@@ -66,26 +66,13 @@ def cosine(a, b):
     return float(a @ b / np.sqrt(a @ a) / np.sqrt(b @ b))
 
 
-def top1(query, candidates, margin=None):
-    """Per query, 1/m if the own row is among the m best candidates; by cosine, or ratio margin among the k nearest."""
+def top1(query, candidates):
+    """Per query, 1/m if the own row is among the m best candidates by cosine."""
     table, hits = np.array([[cosine(a, b) for b in candidates] for a in query]), []
-    nearest = 1 if margin is None else margin
-    ahead, around = np.sort(table, 1)[:, -nearest:], np.sort(table, 0)[-nearest:]
     for i, row in enumerate(table):
-        if margin is not None:
-            ratio = [c / ((ahead[i].mean() + around[:, j].mean()) / 2) for j, c in enumerate(row)]
-            row = np.where(row >= ahead[i, 0] - 1e-12, ratio, -np.inf)
         best = row >= row.max() - 1e-12
         hits.append(best[i] / best.sum())
     return np.array(hits)
-
-
-def k_occurrence(query, candidates, k):
-    """How many queries have each candidate among their k nearest by cosine."""
-    count = np.zeros(len(candidates))
-    for a in query:
-        count[np.argsort([-cosine(a, b) for b in candidates])[:k]] += 1
-    return count
 
 
 def mean_distance(first, second, matched):

@@ -66,7 +66,7 @@ def retrieval_by_languages(size: int) -> Callable:
     from helpers.embeddings import retrieval
 
     points = _points(size, 300, 256)
-    return lambda: retrieval.retrieval(points, LANGUAGES[:size])
+    return lambda: retrieval.correct(points)
 
 
 def retrieval_by_sentences(size: int) -> Callable:
@@ -74,7 +74,7 @@ def retrieval_by_sentences(size: int) -> Callable:
     from helpers.embeddings import retrieval
 
     points = _points(6, size, 256)
-    return lambda: retrieval.retrieval(points, LANGUAGES[:6])
+    return lambda: retrieval.correct(points)
 
 
 def embed_by_sentences(size: int) -> Callable:

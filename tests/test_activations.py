@@ -46,13 +46,14 @@ def site_output(lm, site: str, text: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_embed_equals_a_plain_pass_per_sentence_whatever_the_padding_side(family, side):
+def test_embed_equals_a_plain_pass_per_sentence_whatever_the_padding_side(family, side, monkeypatch):
     lm, table = tiny.language_model(family, padding_side=side), corpus()
     expected = torch.stack([states(lm, text).mean(1) for text in table["text"]])
     made = activations.embed(lm, table)
     assert made.layers == [0, 1, 2, 3] and made.values.dtype == torch.float32
     torch.testing.assert_close(made.values, expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(activations.embed(lm, table, batch_tokens=12).values, expected, atol=1e-5, rtol=1e-5)
+    monkeypatch.setattr(batching, "_TOKENS", {"cpu": 12})
+    torch.testing.assert_close(activations.embed(lm, table).values, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_embed_takes_the_last_token_and_only_the_layers_asked_for():
@@ -78,10 +79,13 @@ def test_responses_equal_a_plain_pass_per_sentence(family):
         ).mean() < 0.001  # an output may be zero but for rounding
 
 
-def test_responses_lie_unit_by_unit_and_are_the_same_when_spilled_to_disk(tmp_path):
+def test_responses_lie_unit_by_unit_and_are_the_same_when_spilled_to_disk(tmp_path, monkeypatch):
     lm, table = tiny.language_model("llama"), corpus()
-    in_memory = activations.responses(lm, table, batch_tokens=16)
-    spilled = activations.responses(lm, table, batch_tokens=16, memory_limit=1000, folder=str(tmp_path))
+    monkeypatch.setattr(batching, "_TOKENS", {"cpu": 16})
+    in_memory = activations.responses(lm, table)
+    monkeypatch.setattr(activations, "_MEMORY", 1000)
+    monkeypatch.setattr(activations.tempfile, "tempdir", str(tmp_path))
+    spilled = activations.responses(lm, table)
     for site, array in in_memory.items():
         assert array.dtype == np.float32 and array.T.flags.c_contiguous
         assert isinstance(spilled[site], np.memmap) and spilled[site].T.flags.c_contiguous
@@ -98,10 +102,11 @@ def test_outputs_pool_whole_blocks_and_the_last_block_is_not_the_last_layer():
     assert list(activations.outputs(lm, table, paths, ["last", "max"])) == ["last", "max"]
 
 
-def test_pooling_a_bfloat16_model_is_done_in_float32():
+def test_pooling_a_bfloat16_model_is_done_in_float32(monkeypatch):
     lm, table = tiny.language_model("llama"), corpus()
     lm.model.bfloat16()
-    made = activations.embed(lm, table, batch_tokens=1)
+    monkeypatch.setattr(batching, "_TOKENS", {"cpu": 1})
+    made = activations.embed(lm, table)
     expected = torch.stack([states(lm, text).float().mean(1) for text in table["text"]])
     torch.testing.assert_close(made.values, expected, atol=1e-6, rtol=1e-6)
 
@@ -178,6 +183,19 @@ def test_the_table_tells_tokens_fertility_and_unknown_and_a_warning_names_unread
     assert japanese["unknown"] > 0.5
     assert japanese["fertility"] == (japanese["tokens"] - 2) / 4  # each of the four characters counts as a word
     assert list(made["topic"]) == list(table["topic"])
+
+
+def test_fertility_and_unknown_tokens_have_one_definition_and_one_warning():
+    lm, rows = tiny.language_model("llama"), corpus().iloc[[0, 1, 5]].assign(text=["a bird .", "日本。", "… —"])
+    with pytest.warns(UserWarning, match=r"over 5%.*in A1 \d+%, B1 \d+%; it cannot read these"):
+        counts = batching.token_counts(lm, rows)
+    own = [len(lm.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in rows["text"]]
+    assert counts["tokens"].tolist() == own
+    words = [2, 2, np.nan]  # punctuation is no word; every letter of a script without spaces is one
+    np.testing.assert_allclose(counts["fertility"], np.divide(own, words))
+    read = activations.embed(lm, rows).table
+    pd.testing.assert_frame_equal(read[["fertility", "unknown"]], counts[["fertility", "unknown"]])
+    assert (read["tokens"] == counts["tokens"] + 1).all()  # those that the model reads, <s> among them
 
 
 def test_texts_beyond_the_models_length_are_cut_with_a_warning():

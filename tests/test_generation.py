@@ -29,29 +29,30 @@ def _greedy(lm, length: int) -> list[int]:
 
 
 @pytest.mark.parametrize("family", tiny.DECODERS)
-def test_the_narrowest_nucleus_is_greedy_decoding_in_every_family(family):
+def test_the_narrowest_nucleus_is_greedy_decoding_in_every_family(family, monkeypatch):
     lm = tiny.language_model(family)
-    text = generation.sample(lm, 1, max_tokens=12, top_p=1e-9)["text"][0]
+    monkeypatch.setattr(generation, "_TOP_P", 1e-9)
+    text = generation.sample(lm, 1, max_tokens=12)["text"][0]
     assert text == lm.tokenizer.decode(_greedy(lm, 12), skip_special_tokens=True).strip()
 
 
-def test_a_text_depends_on_the_seed_and_its_number_alone(llama):
+def test_a_text_depends_on_the_seed_and_its_number_alone(llama, monkeypatch):
     state = torch.get_rng_state()
-    alone = generation.sample(llama, 7, seed=3, max_tokens=10, batch=3)
+    with monkeypatch.context() as few:
+        few.setattr(generation, "_BATCH", 3)
+        alone = generation.sample(llama, 7, seed=3, max_tokens=10)
     pd.testing.assert_frame_equal(alone.head(4), generation.sample(llama, 4, seed=3, max_tokens=10))
     assert alone["text"].nunique() > 1 and list(alone) == ["sample", "text"]
     assert not alone.equals(generation.sample(llama, 7, seed=4, max_tokens=10))
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_tokens_are_drawn_as_often_as_the_nucleus_gives_them():
+def test_tokens_are_drawn_as_often_as_the_nucleus_gives_them(monkeypatch):
+    monkeypatch.setattr(generation, "_TOP_P", 0.7)
     scores = torch.log(torch.tensor([0.1, 0.5, 0.15, 0.25])).repeat(20_000, 1)
     draws = torch.rand(20_000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    share = torch.bincount(generation._pick(scores, draws, temperature=1.0, top_p=0.7).flatten(), minlength=4) / 20_000
+    share = torch.bincount(generation._pick(scores, draws).flatten(), minlength=4) / 20_000
     assert share == pytest.approx([0, 2 / 3, 0, 1 / 3], abs=0.01)  # .5 and .25 are the fewest that hold .7
-    share = torch.bincount(generation._pick(scores, draws, temperature=0.5, top_p=1.0).flatten(), minlength=4) / 20_000
-    squares = np.square([0.1, 0.5, 0.15, 0.25])
-    assert share == pytest.approx(squares / squares.sum(), abs=0.01)
 
 
 def test_a_text_stops_at_its_end_token(llama):
@@ -81,51 +82,48 @@ def test_an_encoder_is_refused_by_name(family):
         generation.perplexity(lm, table)
 
 
-@pytest.mark.parametrize("option", [{"temperature": 0}, {"top_p": 1.5}, {"max_tokens": 0}, {"max_tokens": 128}])
+@pytest.mark.parametrize("option", [{"n": 0}, {"max_tokens": 0}, {"max_tokens": 128}])
 def test_options_out_of_range_are_named(llama, option):
     with pytest.raises(ValueError, match=next(iter(option))):
-        generation.sample(llama, 1, **option)
+        generation.sample(llama, **{"n": 1, **option})
 
 
 def test_probabilities_that_are_not_numbers_are_refused():
     with pytest.raises(ValueError, match="NaN; lower the strength"):
-        generation._pick(torch.tensor([[1.0, torch.nan]]), torch.tensor([[0.5]]), temperature=1, top_p=1)
+        generation._pick(torch.tensor([[1.0, torch.nan]]), torch.tensor([[0.5]]))
 
 
 def test_a_shared_form_counts_one_mth_and_every_text_the_same():
     texts = ["pata miru", "radio radio radio radio", "solo xyz", ""]
-    table = generation.shares(texts, lexicon=LEXICON).set_index("language")["share"]
-    # by hand: (1/4 + 1/2) + 1/3;  1/4 + 1/3 + 1/2;  1/3;  1/2 + 1
-    assert table.to_dict() == pytest.approx({"A1": 13 / 48, "A2": 13 / 48, "B1": 1 / 12, "unknown": 3 / 8})
-    assert list(table.index) == ["A1", "A2", "B1", "unknown"]
+    shares = {language: generation.share(texts, language, LEXICON, LEXICON) for language in ("A1", "A2", "B1")}
+    # by hand: (1/4 + 1/2) + 1/3;  1/4 + 1/3 + 1/2;  1/3
+    assert shares == pytest.approx({"A1": 13 / 48, "A2": 13 / 48, "B1": 1 / 12})
+    assert generation.share(["xyz"], "A1", LEXICON, LEXICON) == 0
 
 
-def test_languages_of_a_lexicon_can_be_restricted_and_misspelt_ones_are_named():
-    table = generation.shares(["pata solo"], lexicon=LEXICON, languages=["A2"])
-    assert table["share"].tolist() == pytest.approx([0.75, 0.25]) and list(table["language"]) == ["A2", "unknown"]
+def test_a_misspelt_language_and_no_texts_are_named():
     with pytest.raises(LookupError, match="'A3'.*A1"):
-        generation.shares(["pata"], lexicon=LEXICON, languages=["A3"])
+        generation.share(["pata"], "A3", LEXICON, LEXICON)
     with pytest.raises(ValueError, match="0 texts"):
-        generation.shares([], lexicon=LEXICON)
+        generation.share([], "A1", LEXICON, LEXICON)
 
 
-def test_real_languages_are_told_apart_by_their_flores_ids():
+def test_real_languages_are_known_by_their_flores_ids():
     texts = [
         "Der alte Mann liest am Abend ein Buch.",
         "The children are playing in the garden.",
         "12 34",
         "Ещё раз, пожалуйста.",
     ]
-    table = generation.shares(texts).set_index("language")["share"]
-    assert table.to_dict() == dict.fromkeys(["deu_Latn", "eng_Latn", "rus_Cyrl", "unknown"], 0.25)
-    table = generation.shares(texts[:2], languages=["eng_Latn", "zho_Hans"])
-    assert table["language"].tolist() == ["eng_Latn", "zho_Hans", "unknown"] and table["share"].sum() == 1
-    with pytest.raises(LookupError, match="'abc_Latn'"):
-        generation.shares(texts, languages=["abc_Latn"])
+    table = pd.DataFrame({"language": ["deu_Latn", "eng_Latn", "rus_Cyrl", "zho_Hans"]})
+    shares = [generation.share(texts, language, table) for language in table["language"]]
+    assert shares == [0.25, 0.25, 0.25, 0]
+    with pytest.warns(UserWarning, match="no share of generated text.*'abc_Latn'"):
+        assert np.isnan(generation.share(texts, "deu_Latn", pd.DataFrame({"language": ["deu_Latn", "abc_Latn"]})))
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bloom"])
-def test_perplexity_equals_one_sentence_at_a_time(family):
+def test_perplexity_equals_one_sentence_at_a_time(family, monkeypatch):
     lm = tiny.language_model(family)
     table = pd.DataFrame({"language": ["A1"] * 4 + ["B1"] * 3, "text": tiny.SENTENCES})
     expected = {}
@@ -137,7 +135,8 @@ def test_perplexity_equals_one_sentence_at_a_time(family):
                 odds = lm.model(input_ids=ids).logits[0].log_softmax(-1)
             losses += [-float(odds[i, ids[0, i + 1]]) for i in range(ids.shape[1] - 1)]
         expected[language] = (np.exp(np.mean(losses)), len(losses))
-    found = generation.perplexity(lm, table, batch_tokens=40)
+    monkeypatch.setattr(generation, "_LOGITS", 40 * len(lm.tokenizer))
+    found = generation.perplexity(lm, table)
     assert list(found) == ["language", "perplexity", "tokens"]
     for language, value, tokens in found.itertuples(index=False):
         assert (value, tokens) == (pytest.approx(expected[language][0], rel=1e-5), expected[language][1])

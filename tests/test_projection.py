@@ -79,12 +79,13 @@ def test_states_are_not_touched():
 
 
 def test_a_faithful_map_is_trusted_and_a_shuffled_one_is_not():
-    states = {0: _states(hidden=3)[0][:, :2], 1: _states(hidden=3)[1][:, :2]}
+    around = {strength: np.random.default_rng(strength).uniform(0, 2 * np.pi, 36) for strength in (0, 1)}
+    states = {strength: np.stack([np.cos(a), np.sin(a)], 1) for strength, a in around.items()}
     faithful = projection.maps(states, LABELS, method="pca")
     shuffled = faithful.assign(x=np.random.default_rng(0).permutation(faithful["x"]))
-    values = projection.trustworthiness(states, faithful, neighbours=5, metric="euclidean")
+    values = projection.trustworthiness(states, faithful)
     assert values["strength"].tolist() == [0, 1] and (values["trustworthiness"] > 0.999).all()
-    assert (projection.trustworthiness(states, shuffled, neighbours=5)["trustworthiness"] < 0.9).all()
+    assert (projection.trustworthiness(states, shuffled)["trustworthiness"] < 0.9).all()
 
 
 @pytest.mark.parametrize(

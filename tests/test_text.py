@@ -1,7 +1,6 @@
 """Text: words and tokens, n-grams equal to scikit-learn's, word features, types and their overlap."""
 
 import os
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -46,25 +45,6 @@ class Tokenizer:
 )
 def test_words_are_runs_of_letters_with_their_marks(line, expected):
     assert text.words(line) == expected
-
-
-def test_token_counts_keep_the_index_and_count_unknown_tokens():
-    lines = pd.Series(["der hund bellt", "der x", "…"], index=[7, 3, 5])
-    table = text.token_counts(lines, Tokenizer(["der", "hund", "bellt"]))
-    assert table.index.tolist() == [7, 3, 5]
-    assert table["tokens"].tolist() == [3, 2, 1] and table["words"].tolist() == [3, 2, 0]
-    assert table["fertility"].tolist()[:2] == [1, 1] and np.isnan(table["fertility"].iloc[2])
-    assert table["unknown"].tolist() == [0, 0.5, 1]
-    assert text.token_counts([], Tokenizer([])).empty
-
-
-def test_languages_with_many_unknown_tokens_are_named():
-    table = pd.DataFrame({"language": ["a", "a", "b"], "tokens": [90, 10, 100], "unknown": [0.0, 1.0, 0.05]})
-    with pytest.warns(UserWarning, match=r"more than 5% unknown tokens: a 10%"):
-        assert text.warn_unknown(table)["language"].tolist() == ["a"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert text.warn_unknown(table, limit=0.1).empty
 
 
 def test_latin_letters_stand_for_every_script():

@@ -9,6 +9,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "loading": ["annotated", "fetch", "first", "grouping", "groups", "load", "treebank", "world_of"],
-        "text": ["token_counts", "warn_unknown"],
     },
 )

@@ -6,7 +6,6 @@ similarity measures and the transfer tasks; a source or a target is then a choic
 
 import re
 import unicodedata
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
@@ -34,42 +33,9 @@ def _word_pattern() -> re.Pattern[str]:
 def words(text: str) -> list[str]:
     """The words of a text, in order: runs of letters, digits and their marks; punctuation is left out.
 
-    In scripts written without spaces each letter, with its marks, is a word, so that counts stay defined; fertility
-    there is tokens per character and not to be compared with that of spaced scripts.
+    In scripts written without spaces each letter, with its marks, is a word, so that counts stay defined.
     """
     return [word for word in _word_pattern().findall(text) if any(c.isalnum() for c in word)]
-
-
-def token_counts(texts: Iterable[str], tokenizer) -> pd.DataFrame:
-    """table[tokens, words, fertility, unknown], one row per text, with the index of a Series kept.
-
-    Special tokens are not counted; fertility is tokens per word, unknown the share of unknown tokens; both are NaN
-    where there is nothing to divide by.
-    """
-    index = texts.index if isinstance(texts, pd.Series) else None
-    texts = list(texts)
-    ids = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-    unknown = getattr(tokenizer, "unk_token_id", None)
-    table = pd.DataFrame({"tokens": [len(x) for x in ids], "words": [len(words(text)) for text in texts]}, index=index)
-    lost = np.array([list(x).count(unknown) for x in ids], dtype=float)
-    table["fertility"] = table["tokens"] / table["words"].where(table["words"] > 0)
-    table["unknown"] = lost / table["tokens"].where(table["tokens"] > 0)
-    return table
-
-
-def warn_unknown(table: pd.DataFrame, limit: float = 0.05) -> pd.DataFrame:
-    """table[language, unknown] of the languages with more than `limit` unknown tokens, also named in a warning.
-
-    Takes table[language, tokens, unknown]; a language's share is over all of its tokens.
-    """
-    lost = (table["unknown"] * table["tokens"]).groupby(table["language"]).sum()
-    share = (lost / table.groupby("language")["tokens"].sum()).rename("unknown")
-    over = share[share > limit].sort_values(ascending=False)
-    if len(over):
-        named = ", ".join(f"{language} {value:.0%}" for language, value in over.items())
-        why = "the model cannot read these, so what it shows is not meaning"
-        warnings.warn(f"more than {limit:.0%} unknown tokens: {named}; {why}", stacklevel=2)
-    return over.reset_index()
 
 
 def to_latin(texts: Iterable[str]) -> list[str]:

@@ -1,43 +1,44 @@
-"""Tokenised sentences in padded batches, and the pools over their tokens.
+"""Tokenised sentences in padded batches, what is counted of their tokens, and the pools over them.
 
-One idea: batches hold sentences of nearly one length and are padded on the right, whatever the tokenizer prefers. Then
-absolute positions start at the text, little is padded, and only the last few tokens of a batch need a mask.
+Batches hold sentences of nearly one length, padded on the right whatever the tokenizer prefers: absolute positions
+start at the text, little is padded, and only the last few tokens of a batch need a mask.
 """
 
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from math import inf
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
+from helpers.common.lookup import known
 from helpers.common.progress import progress
+from helpers.models.loading import LanguageModel
 
-# Scripts written without spaces: Thai and Lao, Tibetan, Myanmar, Khmer, kana, Han. Each character counts as a word.
+# Scripts written without spaces: Thai and Lao, Tibetan, Myanmar, Khmer, kana, Han. Each letter counts as a word.
 _UNSPACED = re.compile("([\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
 _UNKNOWN_LIMIT = 0.05  # share of unknown tokens above which a language is named in a warning
 _TOLD: set[str] = set()  # shares of unknown tokens that have been warned of
+_TOKENS = {"cpu": 1024, "cuda": 16_384}  # of a batch: what fills a CPU's cache, or keeps a GPU busy
 
 
-@dataclass(frozen=True)
-class Text:
-    """Token ids of every sentence, and four counts that `described` turns into columns."""
+class Text(NamedTuple):
+    """Token ids of every sentence, what is counted of them, and the characters [start, end) of every token.
+
+    `counts` is table[tokens, own, unknown, words]: all tokens, those that the tokenizer does not add, those of these
+    that it does not know, and words, which are pieces between spaces that hold a letter or digit.
+    """
 
     ids: list[list[int]]
-    tokens: np.ndarray  # in all
-    own: np.ndarray  # without those that the tokenizer adds
-    unknown: np.ndarray
-    words: np.ndarray  # between spaces; every character of a script without spaces
-    spans: list = field(repr=False)  # the characters [start, end) of every token, when asked for
+    counts: pd.DataFrame
+    spans: list
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Right-padded token ids and mask [sentence, token]; `rows` are the sentences' places in the table."""
 
     rows: np.ndarray
@@ -51,99 +52,122 @@ class Batch:
         return self.mask[:, self.shortest :, None].to(states.device)
 
 
-def tokenised(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], limit: int, *, spans: bool = False) -> Text:
-    """The texts' tokens, cut at `limit` with a warning that says how many; ValueError for a text that makes none."""
-    texts = list(texts)
+def limit(lm: LanguageModel) -> int:
+    """The most tokens the model reads: the least of what its tokenizer, configuration and position table allow."""
+    config = lm.model.config.get_text_config()
+    limits = [lm.tokenizer.model_max_length, getattr(config, "max_position_embeddings", None)]
+    for name, part in lm.model.base_model.named_modules():
+        if name.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None:
+            limits.append(part.num_embeddings - part.padding_idx - 1)  # RoBERTa counts from after the padding index
+    return min(limit for limit in limits if limit)
+
+
+def tokenised(lm: LanguageModel, texts: Iterable[str], most: float, *, spans: bool = False) -> Text:
+    """The texts' tokens, cut at `most` with a warning that says how many; ValueError for a text that makes none."""
+    texts, tokenizer = list(texts), lm.tokenizer
     if spans and not tokenizer.is_fast:
         raise ValueError(f"{type(tokenizer).__name__} cannot tell a token's characters; use a fast tokenizer")
     options = {"return_special_tokens_mask": True, "return_offsets_mapping": spans}
     encoded = tokenizer(texts, **options, verbose=False)
-    long = sum(len(ids) > limit for ids in encoded["input_ids"])
+    long = sum(len(ids) > most for ids in encoded["input_ids"])
     if long:
-        message = f"{long} of {len(texts)} texts are longer than the model reads and cut at {limit} tokens"
+        message = f"{long} of {len(texts)} texts are longer than the model reads and cut at {most} tokens"
         warnings.warn(message, stacklevel=3)
-        encoded = tokenizer(texts, **options, truncation=True, max_length=limit)
+        encoded = tokenizer(texts, **options, truncation=True, max_length=most)
     ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
     if not all(ids):
         silent = [text for text, found in zip(texts, ids) if not found]
         raise ValueError(f"{len(silent)} of {len(texts)} texts make no tokens: {silent[:3]}; drop them")
     unread = tokenizer.unk_token_id  # it may be the token that is added too
     unknown = [sum(i == unread and not a for i, a in zip(*both)) for both in zip(ids, added)]
-    tokens, own = ([len(sentence) for sentence in ids], [mask.count(0) for mask in added])
-    words = [len(_UNSPACED.sub(r" \1 ", text).split()) for text in texts]
-    return Text(ids, *map(np.array, (tokens, own, unknown, words)), encoded.get("offset_mapping", []))
+    counts = {"tokens": map(len, ids), "own": (mask.count(0) for mask in added), "words": map(_word_count, texts)}
+    counts = pd.DataFrame({name: list(values) for name, values in counts.items()}).assign(unknown=unknown)
+    return Text(ids, counts, encoded.get("offset_mapping", []))
+
+
+def token_counts(lm: LanguageModel, table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the columns tokens (without those that the tokenizer adds), fertility and unknown; see `embed`."""
+    text = tokenised(lm, table["text"], inf)
+    return described(table, text).assign(tokens=text.counts["own"])
 
 
 def described(table: pd.DataFrame, text: Text) -> pd.DataFrame:
     """The table with the columns tokens, fertility and unknown; a warning names languages that are hardly read."""
-    columns = {"own": np.maximum(text.own, 1), "unknown": text.unknown}
-    sums = pd.DataFrame(columns).groupby(table["language"].to_numpy(), sort=False).sum()
+    counts = text.counts.assign(own=text.counts["own"].clip(lower=1))
+    sums = counts.groupby(table["language"].to_numpy(), sort=False).sum()
     share = (sums["unknown"] / sums["own"])[lambda shares: shares > _UNKNOWN_LIMIT]
-    if len(share):
-        named = ", ".join(f"{language} {value:.0%}" for language, value in share.items())
-        if named not in _TOLD:  # once is enough, and edits are measured on the same texts again and again
-            _TOLD.add(named)
-            warnings.warn(f"over {_UNKNOWN_LIMIT:.0%} of the tokens are unknown to the model in {named}", stacklevel=3)
-    return table.reset_index(drop=True).assign(
-        tokens=text.tokens, fertility=text.own / text.words, unknown=text.unknown / columns["own"]
-    )
+    named = ", ".join(f"{language} {value:.0%}" for language, value in share.items())
+    if named and named not in _TOLD:  # once is enough, and edits are measured on the same texts again and again
+        _TOLD.add(named)
+        fact = f"over {_UNKNOWN_LIMIT:.0%} of the tokens are unknown to the model in {named}"
+        warnings.warn(f"{fact}; it cannot read these, so what it shows is not meaning", stacklevel=3)
+    fertility = text.counts["own"] / counts["words"].where(counts["words"] > 0)
+    columns = {"tokens": counts["tokens"], "fertility": fertility, "unknown": counts["unknown"] / counts["own"]}
+    return table.reset_index(drop=True).assign(**columns)
 
 
-def by_length(ids: list[list[int]], pad: int, device: torch.device, batch_tokens: int | None = None) -> Iterator[Batch]:
-    """Batches of sentences of nearly one length, the longest first.
-
-    `batch_tokens` bounds sentences x tokens of a batch; by default what keeps the device busy and a CPU's cache full.
-    """
-    budget = batch_tokens or (16_384 if device.type == "cuda" else 1024)
+def by_length(lm: LanguageModel, ids: list[list[int]], most: float = inf) -> Iterator[Batch]:
+    """Batches of sentences of nearly one length, the longest first, each of at most `most` tokens with padding."""
+    budget = min(_TOKENS.get(lm.device.type, _TOKENS["cpu"]), most)
     order = np.argsort([-len(sentence) for sentence in ids], kind="stable")
     with progress(None, "sentences", len(ids)) as bar:
         start = 0
         while start < len(ids):
             rows = order[start : start + max(1, budget // len(ids[order[start]]))]
-            yield _padded([ids[row] for row in rows], rows, pad, device)
+            yield _padded(lm, [ids[row] for row in rows], rows)
             start += len(rows)
             bar.update(len(rows))
 
 
-def _padded(ids: list[list[int]], rows: np.ndarray, pad: int, device: torch.device) -> Batch:
+def _padded(lm: LanguageModel, ids: list[list[int]], rows: np.ndarray) -> Batch:
     lengths = np.array([len(sentence) for sentence in ids])
     mask = np.arange(lengths.max()) < lengths[:, None]
-    filled = np.full(mask.shape, pad)
+    filled = np.full(mask.shape, lm.tokenizer.pad_token_id or 0)
     filled[mask] = np.concatenate(ids)
-    tensors = [torch.from_numpy(array).to(device) for array in (filled, mask.astype(int), lengths.astype(np.float32))]
-    return Batch(rows, *tensors, int(lengths.min()))
+    arrays = (filled, mask.astype(int), lengths.astype(np.float32))
+    return Batch(rows, *(torch.from_numpy(array).to(lm.device) for array in arrays), int(lengths.min()))
 
 
-def tokenised_words(tokenizer: PreTrainedTokenizerBase, sentences: list[pd.DataFrame], limit: int) -> tuple[Text, list]:
-    """The tokens of sentences given as rows of words, and for each [2, pair] the places of words and their tokens.
+def _word_count(text: str) -> int:
+    return sum(any(map(str.isalnum, word)) for word in _UNSPACED.sub(r" \1 ", text).split())
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def tokenised_words(lm: LanguageModel, sentences: list[pd.DataFrame], most: int) -> tuple[Text, list[np.ndarray]]:
+    """The tokens of sentences given as rows of words, and for each [word, token] which tokens are the word's.
 
     The words' `form`s are joined by a space, or by nothing where `space_after` is False; a token belongs to every word
     whose characters, or the space before it, it covers.
     """
     texts, owners = zip(*(_joined(sentence) for sentence in sentences))
-    text = tokenised(tokenizer, texts, limit, spans=True)
-    pairs = []
-    for owner, spans in zip(owners, text.spans):
-        found = [(word, token) for token, (start, end) in enumerate(spans) for word in np.unique(owner[start:end])]
-        pairs.append(np.array(found, int).reshape(-1, 2).T)
-    return text, pairs
+    text = tokenised(lm, texts, most, spans=True)
+    owned = [np.zeros((len(sentence), len(spans)), bool) for sentence, spans in zip(sentences, text.spans)]
+    for words, owner, spans in zip(owned, owners, text.spans):
+        for token, (start, end) in enumerate(spans):
+            words[owner[start:end], token] = True
+    return text, owned
 
 
-def word_means(pairs: list[np.ndarray], batch: Batch) -> Tensor:
-    """The matrix [sentence, word, token] that takes the mean over each word's tokens; a row without tokens is zero."""
-    words = 1 + max((places[0].max() for places in pairs if places.size), default=0)
-    means = torch.zeros(len(pairs), words, batch.ids.shape[1])
-    for row, (word, token) in enumerate(pairs):
-        means[row, word, token] = 1.0
-    return means / means.sum(2, keepdim=True).clamp(min=1)
+def word_means(owned: list[np.ndarray], batch: Batch) -> Callable[[Tensor], Tensor]:
+    """A pool from states [sentence, token, unit] to the mean over each word's tokens, [sentence, word, unit]."""
+    parts = [torch.from_numpy(owned[row]) for row in batch.rows]
+    means = torch.zeros(len(parts), max(map(len, parts)), batch.ids.shape[1])
+    for mean, part in zip(means, parts):
+        mean[: part.shape[0], : part.shape[1]] = part
+    means /= means.sum(2, keepdim=True).clamp(min=1)  # a word without tokens is zero
+    return lambda states: means.to(states.device) @ states.float()
 
 
 def _joined(sentence: pd.DataFrame) -> tuple[str, np.ndarray]:
     """The sentence's text, and for each character the place of the word it counts for."""
-    forms = sentence["form"].tolist()
-    spaced = sentence["space_after"].astype(bool).tolist() if "space_after" in sentence else [True] * len(forms)
-    pieces = [" " * before + form for before, form in zip([False, *spaced], forms)]
+    spaced = sentence.get("space_after", pd.Series(True, sentence.index)).astype(bool)
+    pieces = [" " * before + form for before, form in zip([False, *spaced], sentence["form"])]
     return "".join(pieces), np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
+
+
+# --- pools ------------------------------------------------------------------------------------------------------------
 
 
 def _maximum(states: Tensor, batch: Batch) -> Tensor:
@@ -175,11 +199,7 @@ def _last(states: Tensor, batch: Batch) -> Tensor:
 POOLS = {"max": _maximum, "mean": _mean, "positive": _positive, "last": _last}
 
 
-def pooling(names: Sequence[str], allowed: Iterable[str] = POOLS) -> Callable[[Tensor, Batch], Tensor]:
-    """A function from states [sentence, token, unit] and their batch to the pooled states [sentence, pool, unit]."""
-    for name in names:
-        if name not in allowed:
-            raise LookupError(
-                f"no pool {name!r}; did you mean {', '.join(get_close_matches(name, allowed, cutoff=0.0) or allowed)}?"
-            )
-    return lambda states, batch: torch.stack([POOLS[name](states, batch) for name in names], 1)
+def pooling(names: Sequence[str], allowed: Iterable[str] = POOLS) -> Callable[[Batch], Callable[[Tensor], Tensor]]:
+    """For a batch, the pool from states [sentence, token, unit] to [sentence, pool, unit], all `names` at once."""
+    pools = [POOLS[known(name, allowed, "pool")] for name in names]
+    return lambda batch: lambda states: torch.stack([pool(states, batch) for pool in pools], 1)

@@ -1,8 +1,8 @@
 """Flat maps of embeddings over a grid of strengths, and how far to trust them.
 
-One idea: a single map for all strengths. The untouched states and the steered ones are laid out together, each row tied
-to itself at the next strength, so that its way is movement and not another layout; between the strengths of the grid it
-goes in a straight line. A map shows neighbourhoods: its distances and its axes have no unit.
+The untouched states and the steered ones are laid out together in one map, each row tied to itself at the next
+strength, so that its way is movement and not another layout; between the strengths of the grid it goes in a straight
+line. A map shows neighbourhoods: its distances and its axes have no unit.
 """
 
 from collections.abc import Mapping
@@ -26,50 +26,43 @@ def maps(
     *,
     method: str = "umap",
     neighbours: int = 15,
-    spread: float = 0.1,
+    min_dist: float = 0.1,
     epochs: int = 200,
     seed: int = 0,
 ) -> pd.DataFrame:
     """table[strength, (the columns of `table`), x, y]: one map of the states of all strengths, strengths ascending.
 
     `states` gives [sentence, hidden] for each strength, a row for each row of `table`. "pca" keeps the two directions
-    of most variance. "umap" starts from it and keeps each point near its `neighbours` nearest by cosine; `spread` is
-    how closely points may be packed (`min_dist`). The same seed gives the same map on one machine, not on every one.
+    of most variance. "umap" starts from it and keeps each point near its `neighbours` nearest by cosine; `min_dist`
+    is how closely UMAP may pack points. The same seed gives the same map on one machine, not on every one.
     ValueError: shapes that differ, too few rows, values that are not finite, or, for "umap", a zero vector.
     """
     known(method, METHODS, "method of projection")
     strengths, stack = _stacked(states, len(table))
     flat = _pca(stack, seed)
     if method == "umap":
-        options = dict(neighbours=neighbours, spread=spread, epochs=epochs, seed=seed)
-        flat = _umap(stack.reshape(len(strengths), len(table), -1), flat, **options)
-    rows = pd.concat([table.reset_index(drop=True).assign(strength=strength) for strength in strengths])
-    rows = rows.reset_index(drop=True).assign(x=flat[:, 0], y=flat[:, 1])
-    return rows[["strength", *table.columns, "x", "y"]]
+        flat = _umap(stack.reshape(len(strengths), len(table), -1), flat, neighbours, min_dist, epochs, seed)
+    rows = pd.concat(dict.fromkeys(strengths, table), names=["strength"]).reset_index("strength")
+    return rows.reset_index(drop=True).assign(x=flat[:, 0], y=flat[:, 1])
 
 
-def trustworthiness(
-    states: Mapping[float, np.ndarray], points: pd.DataFrame, *, neighbours: int = 15, metric: str = "cosine"
-) -> pd.DataFrame:
+def trustworthiness(states: Mapping[float, np.ndarray], points: pd.DataFrame) -> pd.DataFrame:
     """table[strength, trustworthiness] of the map `points` that `maps` made of `states`, each strength by itself.
 
-    1 when every neighbour on the map was one among the states; the farther away the false ones were, the less. About
-    0.5 for points laid out by chance. Fewer neighbours are asked of few points.
-    Definition: Venna and Kaski 2001, as in scikit-learn.
+    1 when every one of 15 neighbours on the map (fewer of few points) was one among the states by cosine; the farther
+    away the false ones were, the less. About 0.5 for points laid out by chance. Definition: Venna and Kaski 2001, as in
+    scikit-learn.
     """
-    strengths, _ = _stacked(states, (points["strength"] == min(states)).sum())
     rows = []
-    for strength in strengths:
-        flat = points.loc[points["strength"] == strength, ["x", "y"]].to_numpy()
-        value = trust(
-            np.asarray(states[strength]), flat, n_neighbors=min(neighbours, (len(flat) - 1) // 2), metric=metric
-        )
-        rows.append({"strength": strength, "trustworthiness": value})
-    return pd.DataFrame(rows)
+    for strength, part in points.groupby("strength"):
+        near = min(15, (len(part) - 1) // 2)
+        value = trust(states[strength], part[["x", "y"]].to_numpy(), n_neighbors=near, metric="cosine")
+        rows.append((strength, value))
+    return pd.DataFrame(rows, columns=["strength", "trustworthiness"])
 
 
-def interpolated(table: pd.DataFrame, strength: float, *, values: tuple[str, ...] = ("x", "y")) -> pd.DataFrame:
-    """The rows of one strength, `values` taken on the line between the two strengths of the table around it.
+def interpolated(table: pd.DataFrame, strength: float) -> pd.DataFrame:
+    """The rows of one strength, x and y taken on the line between the two strengths of the table around it.
 
     `table` has the same rows in the same order for every strength. ValueError: a strength outside the table's, or rows
     that differ.
@@ -77,15 +70,13 @@ def interpolated(table: pd.DataFrame, strength: float, *, values: tuple[str, ...
     grid = np.unique(table["strength"])
     if not grid[0] <= strength <= grid[-1]:
         raise ValueError(f"strength {strength} but the table goes from {grid[0]:g} to {grid[-1]:g}; stay inside")
-    place = np.searchsorted(grid, strength)
-    low, high = grid[max(place - 1, 0)], grid[place]
+    low, high = grid[grid <= strength].max(), grid[grid >= strength].min()
     below, above = (table[table["strength"] == end].reset_index(drop=True) for end in (low, high))
-    keys = [column for column in table if column not in ("strength", *values)]
-    if not below[keys].equals(above[keys]):
-        raise ValueError(f"the {len(below)} rows at {low:g} are not the {len(above)} at {high:g}; sort by {keys}")
-    share = (strength - low) / (high - low) if high > low else 1.0
-    moved = {value: (1 - share) * below[value] + share * above[value] for value in values}
-    return below.assign(strength=float(strength), **moved)
+    moved = ["strength", "x", "y"]
+    if not below.drop(columns=moved).equals(above.drop(columns=moved)):
+        raise ValueError(f"the {len(below)} rows at {low:g} are not the {len(above)} at {high:g}; sort them alike")
+    share = (strength - low) / ((high - low) or 1)
+    return below.assign(strength=float(strength), **((1 - share) * below[moved[1:]] + share * above[moved[1:]]))
 
 
 def _stacked(states: Mapping[float, np.ndarray], rows: int) -> tuple[list[float], np.ndarray]:
@@ -109,7 +100,7 @@ def _pca(stack: np.ndarray, seed: int) -> np.ndarray:
     return np.pad(flat, ((0, 0), (0, 2 - kept)))
 
 
-def _umap(states: np.ndarray, flat: np.ndarray, *, neighbours: int, spread: float, epochs: int, seed: int):
+def _umap(states: np.ndarray, flat: np.ndarray, neighbours: int, min_dist: float, epochs: int, seed: int):
     """[row, 2] of states [strength, row, hidden], begun from the flat map scaled to the size that UMAP begins with."""
     length = np.linalg.norm(states, axis=2, keepdims=True)
     if not length.all() or states.shape[1] <= neighbours:
@@ -120,7 +111,7 @@ def _umap(states: np.ndarray, flat: np.ndarray, *, neighbours: int, spread: floa
     noise = np.random.default_rng(seed).normal(scale=1e-4, size=flat.shape)  # equal rows must part
     begin = (10 * flat / max(np.abs(flat).max(), 1e-12) + noise).astype(np.float32)
     threads, chance = torch.get_num_threads(), np.random.RandomState(seed)
-    shape = dict(zip(("a", "b"), umap_.find_ab_params(1.0, spread)))
+    shape = dict(zip(("a", "b"), umap_.find_ab_params(1.0, min_dist)))
     steps = dict(n_components=2, initial_alpha=1.0, gamma=1.0, negative_sample_rate=5, n_epochs=epochs, init=begin)
     plain = dict(metric="cosine", metric_kwds={}, densmap=False, densmap_kwds={}, output_dens=False)
     try:
@@ -165,6 +156,5 @@ def _others(states: np.ndarray, place: int, count: int) -> tuple[np.ndarray, np.
         where[distance < apart] = other
         apart = np.minimum(apart, distance)
     apart[np.diag_indices(rows)], where[np.diag_indices(rows)] = -1, place  # so that each row stands before its others
-    nearest = np.argpartition(apart, count - 1, axis=1)[:, :count]
-    order = np.take_along_axis(nearest, np.take_along_axis(apart, nearest, 1).argsort(1, kind="stable"), 1)
-    return np.take_along_axis(where, order, 1) * rows + order, np.take_along_axis(apart, order, 1).clip(0)
+    nearest = apart.argsort(1, kind="stable")[:, :count]
+    return np.take_along_axis(where, nearest, 1) * rows + nearest, np.take_along_axis(apart, nearest, 1).clip(0)

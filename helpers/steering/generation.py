@@ -1,14 +1,13 @@
 """What a model writes of its own accord, in which language, and how well it expects the sentences of each language.
 
-One idea: the random draws come first. Sample i takes its draws from the seed and i alone, so a text depends neither on
-the batch nor on the texts beside it, and an edited model is compared with the untouched one on the same draws. Edits
-are the caller's: `with interventions.steered(lm, edits): generation.sample(lm, 100)`.
+Sample i takes its draws from the seed and i alone, so a text depends neither on the batch nor on the texts beside it,
+and an edited model is compared with the untouched one on the same draws. Edits are the caller's:
+`with steered(lm, edits): generation.sample(lm, 100)`.
 """
 
 import warnings
 from collections.abc import Sequence
-from functools import lru_cache, partial
-from math import inf
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -18,10 +17,12 @@ from torch import Tensor
 from helpers.common.lookup import known
 from helpers.common.progress import progress
 from helpers.corpora.registry import flores_id
-from helpers.embeddings.batching import by_length, tokenised
+from helpers.embeddings.batching import by_length, limit, tokenised
 from helpers.models.loading import LanguageModel
 
 UNKNOWN = "unknown"
+_TOP_P = 0.9  # the next token comes from the fewest tokens that together have this probability
+_BATCH = 128  # texts written at a time
 _LOGITS = 1 << 27  # most scores (sentences x tokens x vocabulary) that exist at a time: half a gigabyte
 # Labels of the language identifier whose FLORES id is another code; the registry knows the rest.
 _LABELS = dict(
@@ -39,77 +40,45 @@ def writes(lm: LanguageModel) -> bool:
     return lm.model.can_generate()
 
 
-def sample(
-    lm: LanguageModel,
-    n: int,
-    *,
-    seed: int = 0,
-    max_tokens: int = 64,
-    temperature: float = 1.0,
-    top_p: float = 0.9,
-    batch: int = 128,
-) -> pd.DataFrame:
+def sample(lm: LanguageModel, n: int, *, seed: int = 0, max_tokens: int = 64) -> pd.DataFrame:
     """table[sample, text] of n texts drawn from the start token alone, each up to its end token or `max_tokens`.
 
-    The next token comes from the fewest tokens that together have probability `top_p`. The start token is the
-    tokenizer's BOS, or EOS where there is none. `batch` is the number of texts written at a time. ValueError: an
-    encoder, an option out of range, more tokens than the model reads, or probabilities that are not numbers.
+    The start token is the tokenizer's BOS, or EOS where there is none. ValueError: an encoder, an option out of range,
+    more tokens than the model reads, or probabilities that are not numbers.
     """
     _refuse_encoder(lm, "generate")
-    if n < 1 or max_tokens < 1 or not temperature > 0 or not 0 < top_p <= 1:
-        given = f"n={n}, max_tokens={max_tokens}, temperature={temperature}, top_p={top_p}"
-        raise ValueError(f"{given}; take n and max_tokens from 1, a temperature above 0 and top_p in (0, 1]")
-    if max_tokens >= _limit(lm):
-        raise ValueError(f"max_tokens={max_tokens} but {lm.name} reads {_limit(lm)} with the start token; ask for less")
+    if n < 1 or not 1 <= max_tokens < limit(lm):
+        fact = f"n={n}, max_tokens={max_tokens} but {lm.name} reads {limit(lm)} with the start token"
+        raise ValueError(f"{fact}; ask for 1 text or more, of 1 to {limit(lm) - 1} tokens")
     draws = np.stack([np.random.default_rng([seed, i]).random(max_tokens) for i in range(n)])
-    pick, texts = partial(_pick, temperature=temperature, top_p=top_p), []
+    texts: list[str] = []
     with progress(None, "writing", n) as bar:
-        for part in np.split(draws, range(batch, n, batch)):
-            texts += lm.tokenizer.batch_decode(_continued(lm, part, pick), skip_special_tokens=True)
+        for part in np.split(draws, range(_BATCH, n, _BATCH)):
+            texts += lm.tokenizer.batch_decode(_continued(lm, part), skip_special_tokens=True)
             bar.update(len(part))
     return pd.DataFrame({"sample": range(n), "text": [text.strip() for text in texts]})
 
 
-def shares(
-    texts: Sequence[str], *, lexicon: pd.DataFrame | None = None, languages: Sequence[str] | None = None
-) -> pd.DataFrame:
-    """table[language, share] of the texts' languages, `unknown` last; shares sum to 1 and every text counts the same.
+def share(texts: Sequence[str], language: str, table: pd.DataFrame, lexicon: pd.DataFrame | None = None) -> float:
+    """The share of the texts in one of the table's languages, each text counting the same.
 
     With the `lexicon` of a world, table[language, form, ...], a text is shared among its words, and a word among the m
-    languages that have its form, 1/m each. Without, py3langid names one language per text: its FLORES id, or the
-    identifier's own code where there is no such id; `languages` restricts it to some. A text without words is unknown.
-    LookupError: a language that the lexicon or the identifier does not have.
+    languages that have its form, 1/m each. Without, py3langid names one of the table's languages for each text: NaN,
+    with a warning, where it does not know them all. LookupError: a language that the lexicon lacks.
     """
-    texts = list(texts)
-    if not texts:
+    if not len(texts):
         raise ValueError("0 texts have no languages; sample some first")
-    named = _looked_up(texts, lexicon) if lexicon is not None else _identified(texts, languages)
-    if lexicon is not None and languages is not None:
-        for language in languages:
-            known(language, lexicon["language"].unique(), "language of the lexicon")
-        named = named.where(named["language"].isin(languages), named.assign(language=UNKNOWN))
-    total = named.groupby("language")["weight"].sum() / len(texts)
-    listed = languages if languages is not None else [] if lexicon is None else lexicon["language"].unique()
-    found = total.drop(UNKNOWN, errors="ignore").sort_values(ascending=False).index
-    order = [*(listed if len(listed) else found), UNKNOWN]
-    return total.reindex(order, fill_value=0.0).rename_axis("language").rename("share").reset_index()
-
-
-def share(texts: Sequence[str], language: str, table: pd.DataFrame, lexicon: pd.DataFrame | None = None) -> float:
-    """The share of the texts in one of the table's languages, by the lexicon of a world or by py3langid.
-
-    NaN, with a warning, where the identifier does not know all of them: then no share can be told.
-    """
-    names = None if lexicon is not None else list(table["language"].unique())
+    if lexicon is not None:
+        known(language, lexicon["language"].unique(), "language of the lexicon")
     try:
-        found = shares(texts, lexicon=lexicon, languages=names)
+        weights = _looked_up(texts, lexicon) if lexicon is not None else _identified(texts, table["language"].unique())
     except LookupError as error:
         warnings.warn(f"no share of generated text: {error.args[0]}", stacklevel=2)
         return float("nan")
-    return float(found.set_index("language")["share"][language])
+    return float(weights.groupby(level=0).sum().get(language, 0.0) / len(texts))
 
 
-def perplexity(lm: LanguageModel, table: pd.DataFrame, *, batch_tokens: int | None = None) -> pd.DataFrame:
+def perplexity(lm: LanguageModel, table: pd.DataFrame) -> pd.DataFrame:
     """table[language, perplexity, tokens] of table[language, text]: exp of the mean negative log-likelihood of a token.
 
     Scored are the text's own tokens, the first one from the start token that `sample` begins with; the end token is
@@ -118,11 +87,9 @@ def perplexity(lm: LanguageModel, table: pd.DataFrame, *, batch_tokens: int | No
     """
     _refuse_encoder(lm, "give a perplexity")
     ids = _framed(lm, table)
-    if batch_tokens is None and lm.model.config.get_text_config().vocab_size > _LOGITS // 16_384:
-        batch_tokens = max(1, _LOGITS // lm.model.config.get_text_config().vocab_size)
     losses = np.zeros(len(ids))
     with torch.no_grad():
-        for part in by_length(ids, lm.tokenizer.pad_token_id or 0, lm.device, batch_tokens):
+        for part in by_length(lm, ids, _LOGITS // lm.model.config.get_text_config().vocab_size):
             scores = lm.model(input_ids=part.ids, attention_mask=part.mask, use_cache=False).logits[:, :-1]
             loss = torch.nn.functional.cross_entropy(scores.mT.float(), part.ids[:, 1:], reduction="none")
             losses[part.rows] = (loss * part.mask[:, 1:]).sum(1).double().cpu().numpy()
@@ -131,11 +98,11 @@ def perplexity(lm: LanguageModel, table: pd.DataFrame, *, batch_tokens: int | No
     return sums.assign(perplexity=np.exp(sums["loss"] / sums["tokens"]))[["language", "perplexity", "tokens"]]
 
 
-# --- sampling ---------------------------------------------------------------------------------------------------------
+# --- tokens -----------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def _continued(lm: LanguageModel, draws: np.ndarray, pick) -> list[list[int]]:
+def _continued(lm: LanguageModel, draws: np.ndarray) -> list[list[int]]:
     """The token ids of one text per row of `draws` [sample, token], without start and end."""
     ends = _ends(lm)
     draws = torch.from_numpy(draws).to(lm.device)
@@ -143,7 +110,7 @@ def _continued(lm: LanguageModel, draws: np.ndarray, pick) -> list[list[int]]:
     written, ended, cache = [], torch.zeros_like(ids, dtype=torch.bool), None
     for draw in draws.T:
         output = lm.model(input_ids=ids, past_key_values=cache, use_cache=True)
-        cache, ids = output.past_key_values, pick(output.logits[:, -1].float(), draw[:, None])
+        cache, ids = output.past_key_values, _pick(output.logits[:, -1].float(), draw[:, None])
         written.append(ids)
         ended |= torch.isin(ids, torch.tensor(ends, device=lm.device))
         if ended.all():
@@ -152,17 +119,14 @@ def _continued(lm: LanguageModel, draws: np.ndarray, pick) -> list[list[int]]:
     return [row[: next((i for i, token in enumerate(row) if token in ends), len(row))] for row in rows]
 
 
-def _pick(scores: Tensor, draw: Tensor, *, temperature: float, top_p: float) -> Tensor:
+def _pick(scores: Tensor, draw: Tensor) -> Tensor:
     """The token [sample, 1] that each uniform draw [sample, 1] falls on, tokens laid out from the likeliest down."""
-    odds, tokens = torch.softmax(scores / temperature, -1).sort(dim=-1, descending=True, stable=True)
+    odds, tokens = torch.softmax(scores, -1).sort(dim=-1, descending=True, stable=True)
     if odds.isnan().any():
         raise ValueError("the model's probabilities are NaN; lower the strength of its edits or load it in float32")
     total = odds.double().cumsum(-1)
-    last = (total < top_p).sum(-1, keepdim=True).clamp(max=total.shape[-1] - 1)
+    last = (total < _TOP_P).sum(-1, keepdim=True).clamp(max=total.shape[-1] - 1)
     return tokens.gather(-1, (total < draw * total.gather(-1, last)).sum(-1, keepdim=True))
-
-
-# --- tokens -----------------------------------------------------------------------------------------------------------
 
 
 def _refuse_encoder(lm: LanguageModel, what: str) -> None:
@@ -185,52 +149,43 @@ def _ends(lm: LanguageModel) -> list[int]:
     return sorted({token for token in [lm.tokenizer.eos_token_id, *np.ravel(own)] if token is not None})
 
 
-def _limit(lm: LanguageModel) -> float:
-    """The most tokens the model reads, start token included."""
-    limits = [lm.tokenizer.model_max_length, getattr(lm.model.config.get_text_config(), "max_position_embeddings", inf)]
-    return min(limit for limit in limits if limit)
-
-
 def _framed(lm: LanguageModel, table: pd.DataFrame) -> list[list[int]]:
     """The start token and then each text's own tokens, whatever the tokenizer adds."""
     empty = table[table["text"].str.strip() == ""]
     if len(empty):
-        raise ValueError(
-            f"{len(empty)} of {len(table)} texts are empty, in {', '.join(set(empty.language))}; drop them"
-        )
+        names = ", ".join(empty["language"].unique())
+        raise ValueError(f"{len(empty)} of {len(table)} texts are empty, in {names}; drop them")
     start, added = _start(lm), {_start(lm), *_ends(lm)}
     ids = []
-    for sentence in tokenised(lm.tokenizer, table["text"], _limit(lm) - 1).ids:
+    for sentence in tokenised(lm, table["text"], limit(lm) - 1).ids:
         own = [place for place, token in enumerate(sentence) if token not in added]
         ids.append([start, *sentence[own[0] : own[-1] + 1]])
     return ids
 
 
-# --- languages --------------------------------------------------------------------------------------------------------
+# --- languages: weights by language, those of a text sum to 1 ---------------------------------------------------------
 
 
-def _looked_up(texts: list[str], lexicon: pd.DataFrame) -> pd.DataFrame:
-    """table[language, weight], a row for each word and language that has it; the weights of a text sum to 1."""
+def _looked_up(texts: Sequence[str], lexicon: pd.DataFrame) -> pd.Series:
+    """A weight for each word and language that has it."""
     owners = lexicon[["form", "language"]].drop_duplicates()
     owners = owners.assign(owned=1 / owners.groupby("form")["language"].transform("size"))
     words = pd.DataFrame({"form": [text.split() or [None] for text in texts]}).explode("form")
     words["weight"] = 1 / words.groupby(level=0)["form"].transform("size")
     found = words.merge(owners, on="form", how="left").fillna({"language": UNKNOWN, "owned": 1.0})
-    return found.assign(weight=found["weight"] * found["owned"])[["language", "weight"]]
+    return (found["weight"] * found["owned"]).set_axis(found["language"])
 
 
-def _identified(texts: list[str], languages: Sequence[str] | None) -> pd.DataFrame:
-    """table[language, weight] with one row per text."""
+def _identified(texts: Sequence[str], languages: Sequence[str]) -> pd.Series:
+    """The weight 1 for each text, which is in one of `languages` or, without a letter, unknown."""
     identifier, ids = _identifier()
-    if languages is not None:
-        ids = {label: _matching(found, languages) for label, found in ids.items()}
-        for language in languages:
-            known(language, filter(None, ids.values()), "language of py3langid")
-        ids = {label: found for label, found in ids.items() if found}
-    identifier.set_languages(list(ids))
+    ids = {label: _matching(found, languages) for label, found in ids.items()}
+    for language in languages:
+        known(language, filter(None, ids.values()), "language of py3langid")
+    identifier.set_languages([label for label, found in ids.items() if found])
     worded = [any(map(str.isalpha, text)) for text in texts]
-    labels = [identifier.classify(text)[0] if has else "zxx" for text, has in zip(texts, worded)]
-    return pd.DataFrame({"language": [ids.get(label, UNKNOWN) for label in labels], "weight": 1.0})
+    named = [ids[identifier.classify(text)[0]] if has else UNKNOWN for text, has in zip(texts, worded)]
+    return pd.Series(1.0, named)
 
 
 def _matching(found: str, languages: Sequence[str]) -> str | None:

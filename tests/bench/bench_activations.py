@@ -35,8 +35,8 @@ def corpus(seed: int = 0) -> pd.DataFrame:
 
 def bare(lm, table: pd.DataFrame) -> None:
     """The tokenizer, and the model without its head on the batches that `embed` and `responses` use."""
-    text = batching.tokenised(lm.tokenizer, table["text"], tiny.POSITIONS)
-    for batch in batching.by_length(text.ids, lm.tokenizer.pad_token_id, lm.device):
+    text = batching.tokenised(lm, table["text"], tiny.POSITIONS)
+    for batch in batching.by_length(lm, text.ids):
         with torch.no_grad():
             lm.model.base_model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
 
