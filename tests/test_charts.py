@@ -125,17 +125,18 @@ def test_estimates_have_a_mark_an_interval_and_a_number_each():
     )
     assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
     assert {text.get_text() for text in ax.texts} == {"+0.50", "-0.25", "0", "+0.10"}
-    assert len(ax.collections) == 4
+    intervals, marks = ax.collections[:2]
+    assert len(intervals.get_segments()) == len(marks.get_offsets()) == 2 and len(ax.collections) == 4
 
 
 def test_estimates_that_are_not_significant_are_grey_and_hollow_and_families_thin(ax):
     table = pd.DataFrame({"outcome": ["one", "two"], "r": [0.5, -0.25], "clear": [True, False]})
     ends = dict(low=table.r - 0.1, high=table.r + 0.1, low_family=table.r - 0.2, high_family=table.r + 0.2)
     charts.estimates(table.assign(**ends), ax, y="outcome", x="r", significant="clear")
-    marks = [line for line in ax.lines if len(line.get_xdata()) == 1]
-    assert [mark.get_markerfacecolor() for mark in marks] == [charts.COLOURS[0], "white"]
-    assert [mark.get_markeredgecolor() for mark in marks] == [charts.COLOURS[0], charts.GREY]
-    assert [part.get_linewidth()[0] for part in ax.collections] == [0.8, 2.4] * 2
+    *lines, marks = ax.collections
+    assert [mpl.colors.to_hex(shade).upper() for shade in marks.get_edgecolor()] == [charts.COLOURS[0], charts.GREY]
+    assert [mpl.colors.to_hex(shade).upper() for shade in marks.get_facecolor()] == [charts.COLOURS[0], "#FFFFFF"]
+    assert [line.get_linewidth()[0] for line in lines] == [0.8, 2.4]
 
 
 def test_ranks_fill_what_is_significant_and_part_tied_names(ax):
@@ -143,7 +144,7 @@ def test_ranks_fill_what_is_significant_and_part_tied_names(ax):
     table = pd.DataFrame(rows, columns=["by", "change", "rank", "clear"])
     charts.ranks(table, ax, x="by", y="rank", name="change", significant="clear")
     assert _texts(ax) == ["a", "b", "c"] and len({text.get_position()[1] for text in ax.texts}) == 3
-    assert all(np.allclose(part.get_facecolor()[1], 1) for part in ax.collections)
+    assert all(np.isfinite(filled.get_ydata()).tolist() == [True, False] for filled in ax.lines[2::3])
 
 
 def test_a_legend_stands_beside_an_axis_or_above_a_figure(ax):

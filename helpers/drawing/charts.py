@@ -137,17 +137,17 @@ def heatmap(
     Where `p` names a column, cells with p of .05 or more are grey.
     """
     across, down = table[columns].unique(), table[rows].unique()
-    across = down if {*across} == {*down} else across
-    square, size = table.pivot(index=rows, columns=columns).reindex(index=down), max(len(across), len(down))
-    cells = square[value].reindex(columns=across).astype(float)
-    grey = square[p].reindex(columns=across) >= 0.05 if p else cells.isna()
+    order, size = dict(index=down, columns=down if {*across} == {*down} else across), max(len(across), len(down))
+    square = table.pivot(index=rows, columns=columns)
+    cells = square[value].reindex(**order).astype(float)
+    grey = square[p].reindex(**order) >= 0.05 if p else cells.isna()
     low, high = limits or (np.nanmin(cells), np.nanmax(cells))
     form = "{:+.2f}" if p else "{:.0f}" if cells.abs().max(axis=None) >= 10 else "{:.2f}"
     texts = cells.map(form.format).replace({r"\b0\.": ".", r"\b1\.00": "1"}, regex=True)
     ax.add_patch(Rectangle((0, 0), *cells.shape[::-1], fc="#F2F2F2", ec="#BBBBBB", hatch="////", lw=0, zorder=0))
     ax.tick_params(length=0, labelsize=7.5 if size > 16 else 8.5)
-    drawn = dict(annot=texts if numbers and size <= 24 else None, fmt="", ax=ax, rasterized=True)
-    drawn |= dict(xticklabels=size <= 60, yticklabels=size <= 60)
+    drawn = dict(annot=texts if numbers and size <= 24 else None, fmt="", ax=ax, rasterized=True,
+                 xticklabels=size <= 60, yticklabels=size <= 60)  # fmt: skip
     bar, font = dict(shrink=0.8, pad=0.02, label=label or value), dict(size=np.clip(150 / size, 4.5, 8.5))
     shade = dict(vmin=low, vmax=high, cmap=cmap, cbar_kws=bar, annot_kws=font)
     sns.heatmap(cells, mask=cells.isna() | grey, **shade, **drawn)
@@ -155,8 +155,8 @@ def heatmap(
         sns.heatmap(cells, mask=~grey, cmap=["#EEEEEE"], cbar=False, annot_kws=font | {"color": "#777777"}, **drawn)
     for names, rule in ((cells.columns, ax.axvline), (cells.index, ax.axhline)):
         kinds = [(groups or {}).get(name) for name in names]
-        for i in (i for i in range(1, len(kinds)) if kinds[i] != kinds[i - 1]):
-            rule(i, color="white", lw=2)
+        for i in np.flatnonzero([one != next_ for one, next_ in zip(kinds, kinds[1:])]):
+            rule(i + 1, color="white", lw=2)
     ax.set(xlabel=columns, ylabel=rows)
     ax.tick_params(axis="y", rotation=0)
     return ax
@@ -164,7 +164,7 @@ def heatmap(
 
 def strips(table: pd.DataFrame, ax: Axes, *, x: str, y: str, highlight: str = "highlight") -> Axes:
     """Every value as a dot in the column of its group; rows with `highlight` in colour and in front, the rest grey."""
-    table, names = table.sort_values(highlight, kind="stable"), list(dict.fromkeys(table[x]))
+    table, names = table.sort_values(highlight, kind="stable"), list(table[x].unique())
     at = table[x].map(names.index) + np.random.default_rng(0).uniform(-0.32, 0.32, len(table))
     shade = np.where(table[highlight], COLOURS[1], GREY)
     ax.scatter(at, table[y], s=5, color=shade, alpha=0.6, lw=0, rasterized=True)
@@ -250,19 +250,18 @@ def estimates(
     Rows come in order of appearance, first on top; names of levels stand above the axis. Where the column `significant`
     is given, a thin line runs from low_family to high_family, and rows without it are grey with a hollow mark.
     """
-    names, groups = list(dict.fromkeys(table[y])), list(table.groupby(by, sort=False)) if by else [("", table)]
+    names, groups = list(table[y].unique()), list(table.groupby(by, sort=False)) if by else [("", table)]
     for i, (level, part) in enumerate(groups):
-        colour, mark, offset = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], 0.3 * (i - (len(groups) - 1) / 2)
-        ax.plot([], [], ls="", marker=mark, ms=4, color=colour, label=str(level))
-        for row in part.to_dict("records"):
-            at, filled = -names.index(row[y]), row.get(significant, True)
-            shade = colour if filled else GREY
-            if significant:
-                ax.hlines(at - offset, row["low_family"], row["high_family"], color=shade, lw=0.8)
-            ax.hlines(at - offset, row["low"], row["high"], color=shade, lw=2.4 if significant else 1.6)
-            ax.plot(row[x], at - offset, marker=mark, ms=4, mec=shade, mfc=shade if filled else "white", mew=0.8)
-            text = "0" if abs(row[x]) < 0.005 else f"{row[x]:+.2f}"
-            ax.annotate(text, (1, at), (6 + 30 * i, 0), ax.get_yaxis_transform(), "offset points", color=shade,
+        rows, clear = -part[y].map(names.index), part[significant].astype(bool) if significant else part[x].notna()
+        at, shade = rows - 0.3 * (i - (len(groups) - 1) / 2), np.where(clear, COLOURS[i % len(COLOURS)], GREY)
+        if significant:
+            ax.hlines(at, part.low_family, part.high_family, shade, lw=0.8)
+        ax.hlines(at, part.low, part.high, shade, lw=2.4 if significant else 1.6)
+        look = dict(marker=MARKERS[i % len(MARKERS)], s=20, lw=0.8, ec=shade, fc=np.where(clear, shade, "white"))
+        ax.scatter(part[x], at, label=str(level), zorder=3, **look)
+        for place, value, colour in zip(rows, part[x], shade):
+            text = "0" if abs(value) < 0.005 else f"{value:+.2f}"
+            ax.annotate(text, (1, place), (6 + 30 * i, 0), ax.get_yaxis_transform(), "offset points", color=colour,
                         va="center", fontsize=7.5)  # fmt: skip
     ax.axvline(reference, **_CHANCE)
     ax.set_yticks(-np.arange(len(names)), names)
@@ -279,13 +278,12 @@ def ranks(table: pd.DataFrame, ax: Axes, *, x: str, y: str, name: str, significa
     Where `significant` is False the mark is hollow, and lines to it are pale. Names stand at the right end, one above
     the other where ranks are tied.
     """
-    columns, shade = list(dict.fromkeys(table[x])), colours(table[name])
+    columns, shade = list(table[x].unique()), colours(table[name])
     for label, part in table.groupby(name, sort=False):
-        at, rank, clear = part[x].map(columns.index).to_numpy(), part[y].to_numpy(), part[significant].to_numpy(bool)
-        for i in range(len(part) - 1):
-            both = clear[i : i + 2].all()
-            ax.plot(at[i : i + 2], rank[i : i + 2], color=shade[label], lw=1.8, alpha=1 if both else 0.25, zorder=1)
-        ax.scatter(at, rank, s=42, lw=1.6, ec=shade[label], c=np.where(clear, shade[label], "white"))
+        at, look = part[x].map(columns.index), dict(color=shade[label], lw=1.8, ms=6.5, mew=1.6)
+        ax.plot(at, part[y], alpha=0.25, zorder=1, **look)
+        ax.plot(at, part[y], **look | dict(lw=0, marker="o", mfc="white"))
+        ax.plot(at, part[y].where(part[significant]), marker="o", **look)  # a line where both ends are known
     last = table[table[x] == columns[-1]].sort_values([y, name])
     tied = last.groupby(y)[name]
     for at, label in zip(last[y] + 0.34 * (tied.cumcount() - (tied.transform("size") - 1) / 2), last[name]):

@@ -22,7 +22,11 @@ def map_points(table: pd.DataFrame, ax: Axes, *, by: str = "family", shade: str 
         ax.plot([], [], ls="", ms=3, mew=0, alpha=0.75, label=str(name), color=colour, marker=marker)
         said = dict(fontsize=7, ha="center", va="bottom", path_effects=halo, transform=above)
         ax.text(0, 0, str(name) if names else "", color=colour, **said)
-    ax.set(xticks=[], yticks=[], xlim=_margin(table.x), ylim=_margin(table.y))
+    ax.set(xticks=[], yticks=[])
+    ax.update_datalim(table[["x", "y"]])
+    ax.margins(0.04)
+    ax.autoscale_view()
+    ax.autoscale(False)
     ax.spines[:].set_visible(False)
     return move_points(table, ax, by=by)
 
@@ -49,19 +53,14 @@ def move_points(table: pd.DataFrame, ax: Axes, *, by: str = "family") -> Axes:
 
 def _keep_apart(ax: Axes) -> None:
     """Names of a map moved up, from the lowest on, until none covers another; the topmost may leave the axes."""
-    placed, inches = [], ax.figure.dpi / 72
+    placed, to_pixels = [], ax.transData
     for name in sorted(filter(Text.get_text, ax.texts), key=lambda name: name.get_position()[1]):
-        x, low = ax.transData.transform(name.get_position())
-        y = low
-        wide, high = 0.3 * len(name.get_text()) * name.get_fontsize() * inches, name.get_fontsize() * inches
+        high = name.get_fontsize() * ax.figure.dpi / 72
+        wide = 0.3 * len(name.get_text()) * high
+        x, y = start = to_pixels.transform(name.get_position())
         for other_x, other_y, other_wide in sorted(placed, key=lambda place: place[1]):
             if abs(x - other_x) < wide + other_wide and abs(y - other_y) < high:
                 y = other_y + high
         placed.append((x, y, wide))
-        if y != low:
-            name.set_y(ax.transData.inverted().transform((x, y))[1])
-
-
-def _margin(values: pd.Series) -> tuple[float, float]:
-    low, high = values.min(), values.max()
-    return low - 0.04 * (high - low or 1), high + 0.04 * (high - low or 1)
+        if y != start[1]:
+            name.set_y(to_pixels.inverted().transform((x, y))[1])
