@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from helpers.transfer import parsing, trees
+from helpers.transfer import parsing
 
 
 def _by_networkx(scores):
@@ -38,21 +38,21 @@ def _is_tree(heads):
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 7).flatmap(lambda n: arrays(float, (n, n + 1), elements=st.integers(-9, 9).map(float))))
 def test_the_tree_is_as_high_as_networkx_finds(scores):
-    heads = trees.maximum_tree(scores)
+    heads = parsing.maximum_tree(scores)
     assert _is_tree(heads)
     assert _weight(scores, heads) == pytest.approx(_by_networkx(scores))
 
 
 def test_long_sentences_get_trees_no_lower_than_networkx_s():
     scores = np.random.default_rng(0).normal(size=(12, 13))
-    assert _weight(scores, trees.maximum_tree(scores)) == pytest.approx(_by_networkx(scores))
+    assert _weight(scores, parsing.maximum_tree(scores)) == pytest.approx(_by_networkx(scores))
 
 
 def test_a_batch_is_decoded_sentence_by_sentence_whatever_the_padding_holds():
     rng = np.random.default_rng(1)
     lengths = np.array([5, 1, 3, 5])
     scores = rng.normal(size=(4, 5, 6))
-    for heads, n, table in zip(trees.decode(scores, lengths), lengths, scores):
+    for heads, n, table in zip(parsing.decode(scores, lengths), lengths, scores):
         assert _is_tree(heads)
         assert _weight(table[:n, : n + 1], heads) == pytest.approx(_by_networkx(table[:n, : n + 1]))
 

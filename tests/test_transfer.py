@@ -10,8 +10,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from helpers.corpora import text
-from helpers.transfer import association, findings, heads, predictors, ranking, training, twins
-from helpers.world import planted
+from helpers.transfer import findings, measures, qap, ranking, training, twins
+from helpers.world import planted, worlds
 
 LANGUAGES = ["C2", "A1", "A2", "B1"]  # not in the order of the alphabet
 
@@ -33,13 +33,14 @@ def _score(table, source, target, metric="accuracy"):
 def test_topics_equal_one_naive_pipeline_per_source(sentences):
     train, test = sentences
     found = training.measure("topics", "ngrams", train, test)
-    assert list(found.n_train) == list(found.n_test) == LANGUAGES
+    names = list(found.table.source.unique())
+    assert names == list(found.table.target.unique()) == LANGUAGES
     for source, own in train.groupby("language"):
         vectors = TfidfVectorizer(analyzer="char", ngram_range=(1, 4))
         pipeline = make_pipeline(vectors, LinearSVC(random_state=0)).fit(own.text, own.topic)
         for target, asked in test.groupby("language"):
             expected = (pipeline.predict(asked.text) == asked.topic).to_numpy()
-            row = found.correct["accuracy"][list(found.n_train).index(source), LANGUAGES.index(target)]
+            row = found.correct["accuracy"][names.index(source), LANGUAGES.index(target)]
             assert (row != expected).mean() <= 0.01  # float32 may turn a tie
 
 
@@ -56,12 +57,14 @@ def test_tags_equal_one_naive_head_per_source(trees):
 def test_scores_are_means_of_what_was_right_sentence_by_sentence(trees):
     found = training.measure("pos", "ngrams", *trees)
     table = found.table
-    assert list(table) == ["task", "representation", "source", "target", "metric", "score", "n_train", "n_test", "seed"]
+    assert list(table) == training.COLUMNS
     assert not table.duplicated(["source", "target", "metric"]).any()
     cells = found.correct["accuracy"]
     assert cells.shape == (3, 3, 200)
     assert cells.mean(2).ravel() == pytest.approx(table.score.to_numpy(), abs=1e-6)
-    assert found.n_test["A1"] == (trees[1].language == "A1").sum()
+    own = trees[1][trees[1].language == "A1"]
+    assert set(table[table.target == "A1"].n_test) == {len(own)}
+    assert set(table[table.target == "A1"].majority) == {own.upos.value_counts().max() / len(own)}
 
 
 def test_shares_weigh_words_alike_and_pad_a_target_with_fewer_sentences():
@@ -105,7 +108,7 @@ def test_dense_features_are_scaled_by_the_source_alone():
     rng = np.random.default_rng(0)
     labels = np.array(["x", "y"])[rng.integers(2, size=80)]
     X = rng.normal(size=(80, 5)) * [1, 10, 100, 1, 0] + (labels == "x")[:, None] * [3, 0, 0, 0, 0]
-    assert (heads.classified(X[:60], labels[:60], X[60:]) == labels[60:]).mean() > 0.85
+    assert (training.classified(X[:60], labels[:60], X[60:]) == labels[60:]).mean() > 0.85
 
 
 def test_what_cannot_be_done_is_refused_with_the_next_move(sentences):
@@ -123,10 +126,13 @@ def test_what_cannot_be_done_is_refused_with_the_next_move(sentences):
 
 
 def test_a_plan_says_why_a_part_is_left_out():
-    plan = training.plan("sib200", encoder=False)
+    plan = training.plan("sib200")
     assert list(plan[plan.run].task + " " + plan[plan.run].representation) == ["topics ngrams", "topics ngrams_latin"]
     assert (plan.why != "").eq(~plan.run).all() and "no model" in plan.why[2]
-    assert training.plan("world").query("task == 'parsing'").run.tolist() == [True, False, False]
+    assert training.plan("world", model="mini").query("task == 'parsing'").run.tolist() == [True, False, False]
+    for model in ("mini", "mini-seed1", "mini-encoder"):
+        assert not training.plan("sib200", model=model).run[2] and training.plan("world:switched", model=model).run[2]
+    assert training.plan("sib200", model="somewhere/mini-seed1").run[2]
     with pytest.raises(
         LookupError, match="nothing can be transferred: tatoeba has no labels.*labels are in world, sib200"
     ):
@@ -135,10 +141,10 @@ def test_a_plan_says_why_a_part_is_left_out():
 
 def test_the_planted_measure_wins_within_targets_and_hides_in_the_pool():
     scores, similarity = planted.transfer_case()
-    r = {name: ranking.within_target(scores, values).r.mean() for name, values in similarity.groupby("measure")}
+    r = {name: qap.within_target(scores, values).r.mean() for name, values in similarity.groupby("measure")}
     assert r["true"] > 0.98 and abs(r["chance"]) < 0.2 and r["true"] > r["rival"] > r["chance"]
     true = similarity[similarity.measure == "true"]
-    assert abs(association.pooled(scores, true).r[0]) < 0.25
+    assert abs(qap.overall(scores, true, "pooled")["r"]) < 0.25
     lost = {name: ranking.regret(scores, values).regret.mean() for name, values in similarity.groupby("measure")}
     assert lost["true"] < min(lost["rival"], lost["chance"])
 
@@ -159,54 +165,74 @@ def test_a_verdict_follows_from_interval_and_p():
         for change, effect in rows for seed, sign in ((0, 1), (1, -1))
     ])  # fmt: skip
     keys = dict(task="topics", representation="ngrams", metric="accuracy")
-    names = ["script", "lexical", "syntactic", "morphological"]
-    found = pd.DataFrame({**keys, "measure": names, "r": 0.5, "low": 0.4, "high": 0.6, "holm": [0.01, 0.2, 0.01, 0.2]})
-    together = pd.DataFrame({**keys, "measure": names, "partial_r": 0.1, "p": 0.5})
-    verdicts = twins.beside(effects, found, together).set_index("change").verdict
-    assert verdicts.to_dict() == {
+    claims = dict(r=0.5, r_low=0.4, r_high=0.6, holm=[0.01, 0.2, 0.01, 0.2], partial_r=0.1, p=0.5)
+    table = twins.comparison(effects, pd.DataFrame({**keys, "change": [change for change, _ in rows], **claims}))
+    assert table.set_index("change").verdict.to_dict() == {
         "script": "agree: it matters", "lexicon": "missed", "order": "misleads: no effect found",
         "morphology": "agree: none found",
     }  # fmt: skip
+    said, shown = findings.answer("cause", table)
+    assert "over 4 changes" in said and "2 agree, 1 misleads, 1 missed, 0 opposed" in said and len(shown) == 4
 
 
 def _planted_experiments():
     """Two tasks made of one similarity, under one representation, and what ranks their sources."""
     made, similarity = planted.transfer_case(languages=8)
-    keys = dict(representation="ngrams", metric="accuracy", n_test=100)
+    keys = dict(representation="ngrams", metric="accuracy", n_test=100, majority=0.2)
     again = made.assign(score=made.score + np.random.default_rng(1).normal(0, 0.01, len(made)))
     scores = pd.concat([made.assign(task="topics", **keys), again.assign(task="pos", **keys)], ignore_index=True)
-    found = ranking.correlate(scores, similarity, statistics=("within_target", "pooled"), permutations=199, draws=100)
-    return scores, found[found.pairs == "common"], ranking.regret_curve(scores, similarity, [1, 2], draws=100)
+    found = qap.correlate(scores, similarity, statistics=("within_target", "pooled"), permutations=199, draws=100)
+    return scores, similarity, found[found.pairs == "common"]
 
 
 def test_what_is_said_follows_from_the_tables():
-    scores, found, curves = _planted_experiments()
+    scores, similarity, found = _planted_experiments()
     within = found[found.statistic == "within_target"]
-    said = findings.predictors(within)
-    assert said.count("**true**") == 2 and "ahead of rival" in said
-    assert "less than a random source" in findings.costs(curves, within)
-    assert findings.guide(curves).count("**safe**") == 2
-    assert "within" in findings.pooling(found)
-    assert findings.transferred(scores, pd.DataFrame()).count("across languages") == 2
+    curves = ranking.regret_curve(scores, similarity, [1, 2], draws=100)
+    answers = {
+        "measure": (within,), "cost": (curves, within), "guide": (curves,), "pooling": (found,), "transfer": (scores,),
+    }  # fmt: skip
+    said, tables = zip(*(findings.answer(name, *given) for name, given in answers.items()))
+    assert "in 2 of 2 experiments (true 2); in 2 it is clearly ahead" in said[0]
+    assert "less than a random one in 2 of 2 experiments, and significantly more in 0" in said[1]
+    assert "a safe guide in 2 of 2 cases" in said[2] and set(tables[2].verdict) == {"safe"}
+    assert len(tables[3]) == 3 and tables[3].pooled.lt(tables[3].within_target).all()
+    assert "topics" in said[4] and "pos" in said[4] and len(tables[4]) == 2
+    assert all(text.startswith("**") and len(text.split()) <= 40 for text in said)
     one = curves[(curves.task == "topics") & ~curves.measure.str.startswith("other")]
-    assert "one task only" in findings.guide(one)
+    assert "one task only" in findings.answer("guide", one)[0]
+    with pytest.raises(LookupError, match="no question 'costs'; did you mean cost"):
+        findings.answer("costs", curves, within)
 
 
 def test_what_is_drawn_are_the_best_measures_and_the_rules_that_need_none():
-    _, found, curves = _planted_experiments()
-    drawn = predictors.contenders(curves, found[found.statistic == "within_target"])
-    assert set(drawn.experiment) == {"topics from ngrams", "pos from ngrams"}
+    scores, similarity, found = _planted_experiments()
+    curves, drawn = ranking.choices(scores, similarity, found[found.statistic == "within_target"])
+    assert set(drawn.experiment) == {"topics from ngrams", "pos from ngrams"} and set(drawn.k) == set(curves.k)
     topics = drawn[drawn.task == "topics"].measure.unique().tolist()
     assert topics == ["true", "rival", "best for pos", "random", "best single source"]
 
 
 def test_families_stay_together_and_no_language_meets_itself():
-    families = predictors.families("world", ["B1", "A1", "B2"])
+    families = measures.families("world", ["B1", "A1", "B2"])
     assert families == {"B1": "B", "B2": "B", "A1": "A"} and list(families) == ["B1", "B2", "A1"]
-    table = predictors.similarities("world", list(families))
+    table = measures.similarity("world", list(families))
     assert (table.source != table.target).all() and not table.duplicated(["measure", "source", "target"]).any()
     assert {"lexical", "script", "wor"} <= set(table.measure)
-    assert predictors.ordered(table, ["A1", "B1", "B2"]).source[0] == "A1"
+    kept = measures.ordered(table, ["A1", "B1", "B2"])
+    assert kept.source[0] == "A1" and list(kept.measure.unique()) == list(table.measure.unique())
+
+
+def test_a_grid_holds_scores_of_test_sets_of_unequal_size(tmp_path):
+    world, parts = worlds.build(), []
+    for split, most in (("fit", 40), ("test", 24)):
+        for i, name in enumerate(["A1", "A2", "C1", "B1"]):
+            parts.append(world.sentences([name], split).head(most - 5 * i).assign(split=split))
+    pd.concat(parts).to_csv(tmp_path / "ragged.csv", index=False)
+    made = training.grid(f"csv:{tmp_path / 'ragged.csv'}", representations=["ngrams"])
+    assert sorted(set(made.scores.n_test)) == [9, 14, 19, 24] and made.scores.score.notna().all()
+    assert made.oracle[["optimistic", "honest"]].notna().all(axis=None) and (made.oracle.optimistic <= 1).all()
+    assert "at most, for topics from ngrams" in findings.answer("luck", made.oracle)[0]
 
 
 @pytest.mark.skipif(not os.environ.get("ISOGLOSS_DATA"), reason="ISOGLOSS_DATA names no folder with real corpora")
@@ -223,9 +249,9 @@ def test_a_correlation_within_targets_needs_three_sources_and_any_number_of_targ
     scores, similarity = planted.transfer_case(languages=6)
     two = scores[scores.source.isin(scores.source.unique()[:2])]
     with pytest.raises(ValueError, match="2 sources of one target, but a correlation needs 3"):
-        ranking.correlate(two, similarity, statistics=("within_target",), permutations=9, draws=9)
+        qap.correlate(two, similarity, statistics=("within_target",), permutations=9, draws=9)
     few = scores[scores.target.isin(scores.target.unique()[:3])]
-    assert ranking.correlate(few, similarity, statistics=("within_target",), permutations=9, draws=9).r.notna().all()
+    assert qap.correlate(few, similarity, statistics=("within_target",), permutations=9, draws=9).r.notna().all()
 
 
 def test_a_negative_correlation_is_a_claim_too():

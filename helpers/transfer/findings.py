@@ -1,142 +1,106 @@
-"""What transfers and what predicts it, in sentences: tables in, text out, verdicts from intervals alone."""
+"""What transfers and what predicts it: for each question one sentence and one small table, verdicts from intervals."""
 
-from collections.abc import Sequence
-
+import numpy as np
 import pandas as pd
 
-from helpers.common.stats import mean_interval
+from helpers.common.lookup import known
+from helpers.common.stats import by_group, mean_interval
+from helpers.transfer.qap import EXPERIMENT
+from helpers.transfer.ranking import floor_share, guides
+
+Answer = tuple[str, pd.DataFrame]
+_ENDS = ["regret", "low", "high"]
 
 
-def transferred(scores: pd.DataFrame, floor: pd.DataFrame) -> str:
-    """In-language and cross-language means, the share of pairs at the floor and the most helpful source."""
-    parts = []
-    for key, rows in scores.groupby(["task", "representation", "metric"], sort=False):
-        apart = rows[rows.source != rows.target]
-        targets = apart.groupby("target").score.mean()
-        mean = mean_interval(apart.score, apart.target)
-        low = floor[(floor[["task", "representation", "metric"]] == list(key)).all(axis=1)] if len(floor) else floor
-        at = f", {low.share.iloc[0]:.0%} of pairs no better than guessing" if len(low) else ""
-        helps, home = apart.groupby("source").score.mean().idxmax(), rows[rows.source == rows.target].score.mean()
-        parts.append(
-            f"- {_experiment(key)}: {home:.2f} in-language, **{mean.estimate:.2f}** [{mean.low:.2f}, {mean.high:.2f}] "
-            f"across languages{at}; the hardest target is {targets.idxmin()} ({targets.min():.2f}), the most helpful "
-            f"source {helps}"
-        )
-    return "\n".join(parts)
+def answer(question: str, *tables: pd.DataFrame) -> Answer:
+    """A sentence in bold and the table that it sums up, for one of the questions of `QUESTIONS`, from its tables."""
+    said, table = QUESTIONS[known(question, QUESTIONS, "question")](*tables)
+    return f"**{said}**", table.round(3)
 
 
-def predictors(found: pd.DataFrame) -> str:
-    """Which measure goes best with transfer, by experiment, from one statistic of `ranking.correlate`."""
-    parts = []
-    for key, rows in found.dropna(subset="r").groupby(["task", "representation", "metric"], sort=False):
-        best, *others = (row for _, row in rows.sort_values("r", ascending=False).head(2).iterrows())
-        second = [
-            f", {'ahead of' if best.low > x.high else 'not told apart from'} {x.measure} ({x.r:.2f} [{x.low:.2f}, "
-            f"{x.high:.2f}])"
-            for x in others
-        ]
-        sure = f"Holm p {best.holm:.3f}" if best.holm < 0.05 else f"not significant (Holm p {best.holm:.2f})"
-        parts.append(
-            f"- {_experiment(key)}, {best.n} pairs: **{best.measure}**, r = {best.r:.2f} [{best.low:.2f}, "
-            f"{best.high:.2f}], {sure}{''.join(second)}"
-        )
-    return "\n".join(parts)
+def transfer(scores: pd.DataFrame) -> Answer:
+    """How well languages transfer to others and to themselves; the share of pairs no better than guessing."""
+    apart, home = scores[scores["source"] != scores["target"]], scores[scores["source"] == scores["target"]]
+    table = by_group(apart, EXPERIMENT, "score", over="target", interval=mean_interval).set_index(EXPERIMENT)
+    table["in-language"] = home.groupby(EXPERIMENT)["score"].mean()
+    table["at the floor"] = floor_share(scores[scores["task"] != "parsing"])["share"]
+    best = table.loc[table.groupby("task", sort=False)["score"].idxmax()].reset_index()
+    parts = [f"{x.task} {x.score:.2f} [{x.low:.2f}, {x.high:.2f}] from {x.representation}" for x in best.itertuples()]
+    return f"Across languages, scores are at best: {'; '.join(parts)}.", table.drop(columns="n").reset_index()
 
 
-def costs(curves: pd.DataFrame, found: pd.DataFrame) -> str:
-    """What it costs to take one source by the measure that correlates best, beside the rules that need no measure."""
-    parts, best = [], found.dropna(subset="r").sort_values("r", ascending=False)
-    for key, rows in curves[curves.k == 1].groupby(["task", "representation", "metric"], sort=False):
-        own = best[(best[["task", "representation", "metric"]] == list(key)).all(axis=1)].measure.iloc[0]
-        rows = rows.set_index("measure")
-        cheapest, chosen, random = rows[~rows.baseline].regret.idxmin(), rows.loc[own], rows.loc["random"]
-        word = "less than" if chosen.high < random.low else "no less than" if chosen.low > random.high else "about"
-        rules = [name for name in ("best single source", "same family") if name in rows.index]
-        rest = ", ".join(f"{rows.regret[name]:.3f} by {name}" for name in rules)
-        other = "" if cheapest == own else f"; cheapest measure: {cheapest} ({rows.regret[cheapest]:.3f})"
-        parts.append(
-            f"- {_experiment(key)}: **{own}** loses {chosen.regret:.3f} [{chosen.low:.3f}, {chosen.high:.3f}], {word} "
-            f"a random source ({random.regret:.3f}); {rest}{other}"
-        )
-    return "\n".join(parts)
+def measure(found: pd.DataFrame) -> Answer:
+    """Which measure goes best with transfer, by experiment, from one statistic of `qap.correlate`."""
+    ranked = found.sort_values("r", ascending=False, kind="stable")[
+        [*EXPERIMENT, "measure", "r", "low", "high", "holm"]
+    ]
+    ranked["place"] = ranked.groupby(EXPERIMENT).cumcount()
+    first, second = (ranked[ranked["place"] == place].drop(columns="place") for place in (0, 1))
+    table = first.merge(second, on=EXPERIMENT, how="left", suffixes=("", " of next"))
+    clear, ahead = table[table["holm"] < 0.05], table["low"] > table["high of next"]
+    names = ", ".join(f"{name} {count}" for name, count in clear["measure"].value_counts().items()) or "none"
+    said = f"The best measure goes significantly with transfer in {len(clear)} of {len(table)} experiments ({names})"
+    return f"{said}; in {ahead.sum()} it is clearly ahead of the next.", table
 
 
-def guide(curves: pd.DataFrame) -> str:
-    """Whether the scores of another task are a safe guide to a source: their regret at one source, by experiment.
-
-    Safe is what costs less than chance and is not told apart from the best measure of similarity.
-    """
-    parts = []
-    for key, rows in curves[curves.k == 1].groupby(["task", "representation", "metric"], sort=False):
-        label = rows.measure.str.removeprefix("other ").str.split(" / ")
-        other = rows.baseline & (label.str[1] == key[1]) & (label.str[0] != key[0])
-        others = rows[other].sort_values("regret")
-        if others.empty:
-            continue
-        random = rows.set_index("measure").loc["random"]
-        best = rows[~rows.baseline].sort_values("regret").iloc[0]
-        said = []
-        for row in others.itertuples():
-            word = "**safe**" if row.low <= best.high else "better than chance"
-            name = row.measure.split(" / ")[0].removeprefix("other ")
-            word = word if row.high < random.low else "no guide"
-            said.append(f"{name} {row.regret:.3f} [{row.low:.3f}, {row.high:.3f}], {word}")
-        parts.append(
-            f"- {_experiment(key)} chosen by {'; by '.join(said)} (random {random.regret:.3f} [{random.low:.3f}, "
-            f"{random.high:.3f}], best measure {best.measure} {best.regret:.3f} "
-            f"[{best.low:.3f}, {best.high:.3f}])"
-        )
-    return "\n".join(parts) or "There is one task only, so no other task can guide it."
+def pooling(found: pd.DataFrame) -> Answer:
+    """Where pooling all pairs says another thing than the same pairs within targets, from `qap.correlate`."""
+    wide = found.pivot_table(index=[*EXPERIMENT, "measure"], columns="statistic", values="r", sort=False).dropna()
+    apart = (wide["pooled"] - wide["within_target"]).abs()
+    said = f"Pooled over all pairs, correlations differ from those within targets by {apart.mean():.2f} on average"
+    return f"{said} and by {apart.max():.2f} at most.", wide.loc[apart.nlargest(3).index].reset_index()
 
 
-def optimism(honest: pd.DataFrame) -> str:
+def cost(curves: pd.DataFrame, found: pd.DataFrame) -> Answer:
+    """What one source costs by the measure that correlates best, beside the rules that need no measure."""
+    one = curves[curves["k"] == 1]
+    best = found.loc[found.groupby(EXPERIMENT, sort=False)["r"].idxmax(), [*EXPERIMENT, "measure"]]
+    table = _beside(best.merge(one), one[one["measure"] == "random"], "random")
+    single = one[one["measure"] == "best single source"]
+    less, more = table["high"] < table["low of random"], table["low"] > table["high of random"]
+    said = "One source by the measure that correlates best costs significantly less than a random one in"
+    said = f"{said} {less.sum()} of {len(table)} experiments, and significantly more in {more.sum()}."
+    return said, _beside(table, single, "single source")
+
+
+def luck(oracle: pd.DataFrame) -> Answer:
     """How much of the best source's score is luck of selection, from tables of `ranking.split_half`."""
-    parts = []
-    for key, rows in honest.groupby(["task", "representation", "metric"], sort=False):
-        gap = mean_interval((rows.optimistic - rows.honest).dropna())
-        parts.append(
-            f"- {_experiment(key)}: the best source has {rows.optimistic.mean():.3f}, and {rows.honest.mean():.3f} on "
-            f"sentences that did not select it: {gap.estimate:.3f} [{gap.low:.3f}, {gap.high:.3f}] is luck"
-        )
-    return "\n".join(parts)
+    gaps = oracle.assign(luck=oracle["optimistic"] - oracle["honest"]).dropna(subset="luck")
+    table = by_group(gaps, EXPERIMENT, "luck", interval=mean_interval)
+    most = table.loc[table["luck"].idxmax()]
+    said = f"Luck of selection makes up {most.luck:.3f} [{most.low:.3f}, {most.high:.3f}] of the best source's score"
+    means = gaps.groupby(EXPERIMENT, as_index=False)[["optimistic", "honest"]].mean()
+    return f"{said} at most, for {most.task} from {most.representation}.", table.merge(means)
 
 
-def pooling(found: pd.DataFrame) -> str:
-    """Where pooling all pairs tells another story than the same pairs within targets, from `ranking.correlate`."""
-    wide = found.pivot_table(
-        index=["task", "representation", "metric", "measure"], columns="statistic", values="r", sort=False
-    ).dropna()
-    apart = (wide.pooled - wide.within_target).abs()
-    cases = "; ".join(
-        f"{at[3]} for {at[0]} from {at[1]}, {wide.within_target[at]:+.2f} within and {wide.pooled[at]:+.2f} pooled"
-        for at in apart.nlargest(3).index
-    )
-    return (
-        f"Pooled over all pairs the correlations differ from those within targets by {apart.max():.2f} at most, and by "
-        f"{apart.mean():.2f} on average. The largest differences: {cases}."
-    )
+def guide(curves: pd.DataFrame) -> Answer:
+    """Whether the scores of another task are a safe guide to a source, by experiment.
+
+    Safe is what costs less than chance and is not distinguishable from the best measure of similarity.
+    """
+    one, found = curves[curves["k"] == 1], guides(curves)
+    if found.empty:
+        return "There is one task only, so no other task can guide it.", found
+    measures = one[~one["baseline"]]
+    best = measures.loc[measures.groupby(EXPERIMENT)["regret"].idxmin()]
+    table = _beside(_beside(found, one[one["measure"] == "random"], "random"), best, "best measure")
+    better, equal = table["high"] < table["low of random"], table["low"] <= table["high of best measure"]
+    table["verdict"] = np.select([~better, equal], ["no guide", "safe"], "better than chance")
+    return f"Another task is a safe guide in {(better & equal).sum()} of {len(table)} cases.", table
 
 
-def twin_effects(table: pd.DataFrame) -> str:
-    """For every task, what changing one property does, what correlation said of it, and whether the two agree."""
-    parts = []
-    for key, rows in table.groupby(["task", "representation", "metric"], sort=False):
-        for row in rows.itertuples():
-            parts.append(
-                f"- {_experiment(key)}, **{row.change}**: {row.effect:+.3f} [{row.low:+.3f}, {row.high:+.3f}] by "
-                f"intervention; r = {row.r:+.2f} (Holm p {row.holm:.3f}), partial r = {row.partial_r:+.2f} "
-                f"(p {row.p:.3f}): **{row.verdict}**"
-            )
-        ranks = {
-            "intervention": rows.sort_values("effect").change,
-            "correlation": rows.sort_values("r", ascending=False).change,
-            "regression": rows.sort_values("partial_r", ascending=False).change,
-        }
-        said = "; ".join(f"by {name} {', '.join(order)}" for name, order in ranks.items())
-        parts.append(f"- {_experiment(key)}, what matters most first: {said}")
-    return "\n".join(parts)
+def cause(table: pd.DataFrame) -> Answer:
+    """What changing one property does, what correlation said of it, and how often the two agree."""
+    counts = table["verdict"].str.partition(":")[0].value_counts()
+    told = ", ".join(f"{counts.get(word, 0)} {word}" for word in ("agree", "misleads", "missed", "opposed"))
+    shown = ["effect", "low", "high", "r", "holm", "partial_r", "p", "verdict"]
+    said = f"Correlation against intervention, over {len(table)} changes of a task's sources: {told}."
+    return said, table[[*EXPERIMENT, "change", *shown]]
 
 
-def _experiment(key: Sequence[str]) -> str:
-    task, representation, metric = key
-    return f"{task} ({metric}) from {representation}"
+def _beside(table: pd.DataFrame, other: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The table with the regret of another choice of source, and its ends, beside that of each experiment."""
+    return table.merge(other[[*EXPERIMENT, *_ENDS]], on=EXPERIMENT, suffixes=("", f" of {name}"))
+
+
+QUESTIONS = dict(transfer=transfer, measure=measure, pooling=pooling, cost=cost, luck=luck, guide=guide, cause=cause)

@@ -1,31 +1,45 @@
-"""What an association over language pairs is worth: intervals over targets, permuted languages, measures together.
+"""How strongly two tables over the same source-target pairs go together, and what that is worth (QAP, MRQAP).
 
-The cells of a source-by-target table are not independent. Intervals therefore resample whole targets, and p-values
-permute the languages' labels, of rows and columns jointly, as Mantel did; languages that are only sources, only targets
-or both are permuted among their like, so that no cell leaves the table.
+Cells of one target share that target's difficulty, which dwarfs what sources add: the statistic to lead with is taken
+within each target, the pooled one is confounded. As the cells are not independent, intervals resample whole targets and
+p-values permute the languages' labels, of rows and columns jointly (quadratic assignment, after Mantel); languages that
+are only sources, only targets or both are permuted among their like. A language paired with itself never counts, nor
+does a pair that either table leaves unknown. Arrays are S [target, source] for scores, V [target, source] for values.
 """
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.linalg import orth
+from scipy.stats import rankdata
 
 from helpers.common import stats
-from helpers.transfer.association import (
-    EXPERIMENT,
-    FEWEST,
-    STATISTICS,
-    correlation,
-    estimate,
-    experiments,
-    mean,
-    prepared,
-    products,
-    stacked,
-)
 
+STATISTICS = ("within_target", "within_source", "centred", "pooled")
+EXPERIMENT = ["task", "representation", "metric"]  # keys of scores beside source and target, where present
+_AXIS = {"within_target": -1, "within_source": -2}  # what one correlation runs over; the others run over both
+_FEWEST = 3  # a correlation of two points is always 1 or -1
 _RANK = 1e-10  # a share of variance below this is rounding
 _CHUNK = 50  # permuted tables held at once
+
+
+def within_target(scores: pd.DataFrame, values: pd.DataFrame, method: str = "pearson") -> pd.DataFrame:
+    """table[target, r, n]: correlation of scores and values over the n sources of each target.
+
+    scores[source, target, score], values[source, target, value]; method pearson or spearman. NaN for fewer than three
+    sources and where scores or values are constant. Raises ValueError where a pair repeats or none is in both tables.
+    """
+    S, V = aligned(scores, values)
+    terms = _products(S.to_numpy(), V.to_numpy(), "within_target", method).sum(2)
+    return pd.DataFrame({"target": S.index, "r": correlation(terms), "n": terms[0].astype(int)})
+
+
+def overall(scores: pd.DataFrame, values: pd.DataFrame, statistic: str = "centred", method: str = "pearson") -> dict:
+    """r and n over all pairs: `centred` (what target and source effects leave of both) or `pooled` (confounded)."""
+    S, V = aligned(scores, values)
+    found = _estimate(_products(S.to_numpy(), V.to_numpy(), statistic, method), statistic, np.empty((0, len(S))))
+    return {"r": found["r"], "n": found["n"]}
 
 
 def correlate(
@@ -49,46 +63,95 @@ def correlate(
     rows = []
     for keys, table in experiments(scores):
         S, V = stacked(table, similarity)
-        most = int(S.notna().sum(axis=1).max())
-        if "within_target" in statistics and most < FEWEST:
-            raise ValueError(f"{most} sources of one target, but a correlation needs {FEWEST}; take more languages")
-        weights = stats.weights(len(S), draws, seed)
-        moved = _shuffled(S, permutations, seed)
+        cells, most = S.to_numpy(), int(S.notna().sum(axis=1).max())
+        if "within_target" in statistics and most < _FEWEST:
+            raise ValueError(f"{most} sources of one target, but a correlation needs {_FEWEST}; take more languages")
+        weights, moved = stats.weights(len(S), draws, seed), _shuffled(S, permutations, seed)
         for pairs, shown in (("common", common(V)), ("full", V)):
             for statistic in statistics:
-                p = _mantel(moved, np.stack(list(shown.values())), statistic, method)
+                p = _permutation_p(cells, np.stack(list(shown.values())), *moved, statistic, method)
                 for (name, values), level in zip(shown.items(), p):
-                    found = estimate(products(S.to_numpy(), values, statistic, method), statistic, weights)
+                    found = _estimate(_products(cells, values, statistic, method), statistic, weights)
                     rows.append({**keys, "measure": name, "statistic": statistic, "pairs": pairs, **found, "p": level})
-    return _corrected(pd.DataFrame(rows))
+    table = pd.DataFrame(rows)
+    holm = table.groupby(["statistic", "pairs"])["p"].transform(lambda p: stats.holm(p))
+    table = table.assign(holm=holm, confounded=table["statistic"] == "pooled")
+    keys = [key for key in EXPERIMENT if key in table]
+    return table[[*keys, "measure", "statistic", "pairs", "r", "low", "high", "p", "holm", "n", "confounded"]]
 
 
-def mrqap(
-    scores: pd.DataFrame, similarity: pd.DataFrame, *, effects: bool = True, permutations: int = 999, seed: int = 0
-) -> pd.DataFrame:
+def mrqap(scores: pd.DataFrame, similarity: pd.DataFrame, *, permutations: int = 999, seed: int = 0) -> pd.DataFrame:
     """table[task, representation, metric, measure, beta, partial_r, p, n]: several measures in one regression.
 
-    Double semi-partialling (Dekker, Krackhardt and Snijders 2007): what the other measures leave of one measure is
-    permuted jointly over languages; partial correlations, which rank as t statistics do, are compared, two-sided. beta
-    is in standard deviations. `effects` first removes target and source means from everything. On the n pairs that
-    every measure knows; where those are not all pairs, a permuted cell from outside counts as zero. NaN for a measure
-    that the others, or the effects, determine; ValueError where the common pairs are no more than what is estimated.
+    Target and source means are removed from everything. Double semi-partialling (Dekker, Krackhardt and Snijders 2007):
+    what the other measures leave of one measure is permuted jointly over languages; partial correlations, which rank as
+    t statistics do, are compared, two-sided. beta is in standard deviations. On the n pairs that every measure knows;
+    where those are not all pairs, a permuted cell from outside counts as zero. NaN for a measure that the others, or
+    the means, determine; ValueError where the common pairs are no more than what is estimated.
     """
     rows = []
     for keys, table in experiments(scores):
         S, V = stacked(table, similarity)
         known = ~np.isnan(S.to_numpy() + sum(V.values()))
-        ends = known.any(0).sum() + known.any(1).sum() - 1 if effects else 1
+        ends = known.any(0).sum() + known.any(1).sum() - 1
         if known.sum() - ends - len(V) < 1:
             raise ValueError(
                 f"{known.sum()} pairs are known to all {len(V)} measures, which with {ends} means leaves nothing to "
                 "estimate from; take more languages, or leave out measures, those first that know few pairs"
             )
-        y, *x = (_standard(np.where(known, cells, np.nan), effects)[known] for cells in (S.to_numpy(), *V.values()))
-        _, *places = _shuffled(S, permutations, seed)
-        found = _semipartial(y, np.stack(x, axis=1), _moved_cells(known, *places))
-        rows += [{**keys, "measure": name, **one, "n": len(y)} for name, one in zip(V, found)]
+        y, *x = (_standard(np.where(known, cells, np.nan))[known] for cells in (S.to_numpy(), *V.values()))
+        place = np.full(known.shape, len(y))  # of each known cell; all others share the one after the last
+        place[known] = np.arange(len(y))
+        order = _shuffled(S, permutations, seed)
+        for m, name in enumerate(V):
+            others = np.column_stack([np.zeros(len(y)), *x[:m], *x[m + 1 :]])
+            found = _semipartial(y, x[m], others, (moved[:, known] for moved in _permuted(place, *order)))
+            rows.append({**keys, "measure": name, **found, "n": len(y)})
     return pd.DataFrame(rows)
+
+
+def experiments(scores: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+    """The keys and the rows of each experiment of a score table, in order of appearance."""
+    keys = [key for key in EXPERIMENT if key in scores]
+    if not keys:
+        yield {}, scores
+        return
+    for found, table in scores.groupby(keys, sort=False, dropna=False):
+        yield dict(zip(keys, found)), table
+
+
+def square(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """[target x source] frame of one column, a language with itself set to NaN; labels in order of appearance.
+
+    Raises ValueError where a pair repeats or a value is infinite.
+    """
+    repeated = int(table.duplicated(["source", "target"]).sum())
+    if repeated:
+        advice = "keep one task, representation, metric and measure, and average over seeds"
+        raise ValueError(f"{repeated} of {len(table)} {column} rows repeat a source and target; {advice}")
+    infinite = int(np.isinf(table[column].to_numpy(float)).sum())
+    if infinite:
+        raise ValueError(f"{infinite} of {len(table)} {column}s are infinite; use NaN for unknown")
+    wide = table.pivot(index="target", columns="source", values=column).astype(float)
+    wide = wide.loc[table["target"].unique(), table["source"].unique()]
+    return wide.mask(wide.index.to_numpy()[:, None] == wide.columns.to_numpy())
+
+
+def aligned(scores: pd.DataFrame, values: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores and values [target x source] with the labels of the scores; ValueError where they share no pair."""
+    S, V = square(scores, "score"), square(values, "value")
+    if not (S.index.isin(V.index).any() and S.columns.isin(V.columns).any()):
+        example = f"scores start with {scores['source'].iloc[0]!r}, values with {values['source'].iloc[0]!r}"
+        raise ValueError(f"{len(scores)} scores and {len(values)} values share no pair of languages; {example}")
+    return S, V.reindex(index=S.index, columns=S.columns)
+
+
+def stacked(scores: pd.DataFrame, similarity: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Scores [target x source] and, for each measure, values [target, source] with the labels of the scores."""
+    found = {name: aligned(scores, table)[1].to_numpy() for name, table in similarity.groupby("measure", sort=False)}
+    if not found:
+        raise ValueError("0 rows of similarity to rank sources by; name measures or baselines")
+    return square(scores, "score"), found
 
 
 def common(V: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -97,25 +160,110 @@ def common(V: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: np.where(gap, np.nan, values) for name, values in V.items()}
 
 
-def _mantel(
-    moved: tuple[np.ndarray, np.ndarray, np.ndarray], V: np.ndarray, statistic: str, method: str
+def prepared(x: np.ndarray, statistic: str, method: str = "pearson") -> np.ndarray:
+    """x [..., target, source] ready for sums: residuals for `centred`, ranks for spearman, about a mean of zero."""
+    if statistic not in STATISTICS or method not in ("pearson", "spearman"):
+        raise ValueError(f"{statistic!r} by {method!r}; statistics are {', '.join(STATISTICS)}, by pearson or spearman")
+    if statistic == "centred":
+        x = residuals(x)
+    if method == "spearman":
+        flat = x if statistic in _AXIS else x.reshape(*x.shape[:-2], -1)
+        x = rankdata(flat, axis=_AXIS.get(statistic, -1), nan_policy="omit").reshape(x.shape)
+    return x - mean(x, (-2, -1), keepdims=True)
+
+
+def residuals(x: np.ndarray) -> np.ndarray:
+    """x [..., target, source] less target and source effects: means are removed in turn until none is left.
+
+    What rounding leaves of a table of nothing but effects becomes exactly 0.
+    """
+    left = x - mean(x, (-2, -1), keepdims=True)
+    scale = np.sqrt(mean(left**2, (-2, -1), keepdims=True))
+    for _ in range(500):
+        left = left - mean(left, -1, keepdims=True)
+        effect = mean(left, -2, keepdims=True)
+        left = left - effect
+        if not (np.abs(effect) > 1e-12 * scale).any():
+            break
+    noise = np.sqrt(mean(left**2, (-2, -1), keepdims=True)) <= 1e-9 * scale
+    return np.where(noise & ~np.isnan(left), 0.0, left)
+
+
+def correlation(terms: np.ndarray) -> np.ndarray:
+    """Pearson's r from sums of 1, v, v^2, s, s^2 and s*v, first axis; NaN for under three cells or no variation."""
+    n, v, vv, s, ss, sv = terms
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread_v, spread_s = vv - v * v / n, ss - s * s / n
+        r = np.clip((sv - s * v / n) / np.sqrt(spread_v * spread_s), -1, 1)
+        varied = (spread_v > 1e-12 * vv) & (spread_s > 1e-12 * ss)
+    return np.where(varied & (n >= _FEWEST), r, np.nan)
+
+
+def interval(draws: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of bootstrap draws, unknown ones left out; NaN for none."""
+    known = draws[~np.isnan(draws)]
+    return tuple(float(end) for end in stats.interval(0, known)[1:]) if len(known) else (np.nan, np.nan)
+
+
+def resampled(each: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Means [draw] of one number per target, unknown ones left out; weights [draw, target]."""
+    with np.errstate(invalid="ignore"):
+        return weights @ np.nan_to_num(each) / (weights @ ~np.isnan(each))
+
+
+def mean(x: np.ndarray, axis: int | tuple[int, ...], *, keepdims: bool = False) -> np.ndarray:
+    """Mean over what is known; NaN, without a warning, where nothing is."""
+    known = ~np.isnan(x)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(known, x, 0).sum(axis, keepdims=keepdims) / known.sum(axis, keepdims=keepdims)
+
+
+def _products(S: np.ndarray, V: np.ndarray, statistic: str, method: str) -> np.ndarray:
+    """The six terms [term, target, source] that `correlation` takes the sums of, zero where unknown."""
+    known = ~np.isnan(S + V)
+    s, v = (np.where(known, prepared(np.where(known, x, np.nan), statistic, method), 0) for x in (S, V))
+    return np.stack([known.astype(float), v, v * v, s, s * s, s * v])
+
+
+def _estimate(terms: np.ndarray, statistic: str, weights: np.ndarray) -> dict[str, float]:
+    """r (a mean over targets or sources for the within statistics), its interval over weights [draw, target], and n."""
+    rows = np.vstack([np.ones(terms.shape[1]), weights])
+    if statistic == "within_target":
+        found = resampled(correlation(terms.sum(2)), rows)
+    elif statistic == "within_source":
+        found = mean(correlation(np.moveaxis(np.tensordot(rows, terms, (1, 1)), 1, 0)), -1)
+    else:
+        found = correlation(terms.sum(2) @ rows.T)
+    low, high = interval(found[1:])
+    return {"r": float(found[0]), "low": low, "high": high, "n": int(terms[0].sum())}
+
+
+def _permutation_p(
+    S: np.ndarray, V: np.ndarray, rows: np.ndarray, columns: np.ndarray, statistic: str, method: str
 ) -> list[float]:
-    """Two-sided p of every measure; V [measure, target, source], `moved` the scores with their permutations.
+    """Two-sided p of every measure; V [measure, target, source], where permutations take rows and columns from.
 
     The statistic is the correlation itself, but that residuals and ranks are taken of all scores once, not of each
     measure's pairs: a permutation test is exact for any statistic that treats all labellings alike.
     """
-    S, rows, columns = moved
     v = _grouped(prepared(np.where(np.isnan(S), np.nan, V), statistic, method), statistic)
-    patterns = [np.packbits(np.isnan(v[:, m])).tobytes() for m in range(v.shape[1])]
-    different = list(dict.fromkeys(patterns))  # measures with the same gaps share products
-    masks = ~np.isnan(v[:, [patterns.index(pattern) for pattern in different]])
-    sums = (np.nan_to_num(v), masks.astype(float), [different.index(pattern) for pattern in patterns])
-    null = [
-        mean(correlation(_terms(_grouped(part, statistic), *sums)), 0)
-        for part in _permuted(prepared(S, statistic, method), rows, columns)
-    ]
+    moved = _permuted(prepared(S, statistic, method), rows, columns)
+    null = [mean(correlation(_sums(v, _grouped(s, statistic).swapaxes(1, 2))), 0) for s in moved]
     return [_two_sided(row) for row in np.concatenate(null, axis=1)]
+
+
+def _sums(v: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """The sums of `correlation` [term, group, measure, draw] of v [group, measure, cell] and s [group, cell, draw]."""
+    of_v, of_s = ((~np.isnan(x)).astype(float) for x in (v, s))
+    v, s = np.nan_to_num(v), np.nan_to_num(s)
+    return np.stack([of_v @ of_s, v @ of_s, (v * v) @ of_s, of_v @ s, of_v @ (s * s), v @ s])
+
+
+def _grouped(x: np.ndarray, statistic: str) -> np.ndarray:
+    """[table, target, source] as [group, table, cell]: a group holds the cells that one correlation runs over."""
+    if statistic in _AXIS:
+        return np.moveaxis(x, -1 if statistic == "within_source" else -2, 0)
+    return x.reshape(1, len(x), -1)
 
 
 def _two_sided(found: np.ndarray) -> float:
@@ -123,55 +271,38 @@ def _two_sided(found: np.ndarray) -> float:
     if np.isnan(found[0]):
         return np.nan
     null = found[1:][~np.isnan(found[1:])]
-    return stats.permutation_p(np.abs(found[0]) - 1e-12, null, tail="two-sided")
+    return stats.permutation_p(np.abs(found[0]) - 1e-12, null)
 
 
-def _semipartial(y: np.ndarray, x: np.ndarray, moved: Iterator[np.ndarray]) -> list[dict[str, float]]:
-    """beta, partial r and p of each measure; y [cell], x [cell, measure], `moved` where permuted cells come from."""
-    padded = np.vstack([_left(x), np.zeros(x.shape[1])])  # the last row serves cells that nothing known moves to
-    both = np.column_stack([y, x])
-    crossed, lengths = [], []
-    for places in moved:
-        cells = padded[places]
-        crossed.append(both.T @ cells)  # [y and every measure, permuted measure]
-        lengths.append((cells**2).sum(0))
-    crossed, lengths, gram, out = np.stack(crossed), np.stack(lengths), both.T @ both, []
-    for m in range(x.shape[1]):
-        others = [1 + i for i in range(x.shape[1]) if i != m]
-        inverse = np.linalg.pinv(gram[np.ix_(others, others)], rcond=_RANK, hermitian=True)
-        fit = inverse @ np.column_stack([gram[others, 0], crossed[:, others, m].T])
-        across = crossed[:, 0, m] - crossed[:, others, m] @ fit[:, 0]
-        length = lengths[:, m] - (crossed[:, others, m].T * fit[:, 1:]).sum(0)
-        partial = across / np.sqrt(length * (gram[0, 0] - gram[0, others] @ fit[:, 0]))
-        out.append({"beta": float(across[0] / length[0]), "partial_r": float(partial[0]), "p": _two_sided(partial)})
-    return out
+def _semipartial(y: np.ndarray, x: np.ndarray, others: np.ndarray, places: Iterator[np.ndarray]) -> dict[str, float]:
+    """beta, partial r and p of one measure; y and x [cell], others [cell, measure], `places` [draw, cell]."""
+    basis = orth(others, rcond=np.sqrt(_RANK))
+    x, y = (values - basis @ (basis.T @ values) for values in (x, y))
+    if x @ x <= _RANK * len(x):
+        return dict.fromkeys(("beta", "partial_r", "p"), np.nan)
+    padded = np.append(x, 0)  # for cells that nothing known moves to
+    shuffled = (padded[part] for part in places)
+    sums = [(cells @ y, (cells**2).sum(1) - ((cells @ basis) ** 2).sum(1)) for cells in shuffled]
+    across, length = np.concatenate(sums, axis=1)
+    partial = across / np.sqrt(length * (y @ y))
+    return {"beta": float(across[0] / length[0]), "partial_r": float(partial[0]), "p": _two_sided(partial)}
 
 
-def _left(x: np.ndarray) -> np.ndarray:
-    """What the other measures leave of each [cell, measure]; NaN where that is nothing."""
-    left = np.empty_like(x)
-    for m in range(x.shape[1]):
-        others = np.delete(x, m, axis=1)
-        left[:, m] = x[:, m] - others @ np.linalg.lstsq(others, x[:, m], rcond=np.sqrt(_RANK))[0]
-    return np.where((left**2).sum(0) > _RANK * len(x), left, np.nan)
+def _permuted(x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:
+    """The permuted tables [draw, target, source] of x [target, source], some draws at a time."""
+    for start in range(0, len(rows), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        yield x[rows[part, :, None], columns[part, None, :]]
 
 
-def _moved_cells(known: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:
-    """For each permutation, which known cell each known cell takes its value from; one past the last if from none."""
-    place = np.full(known.shape, known.sum())
-    place[known] = np.arange(known.sum())
-    for row, column in zip(rows, columns):
-        yield place[row[:, None], column][known]
-
-
-def _standard(x: np.ndarray, effects: bool) -> np.ndarray:
-    x = prepared(x, "centred" if effects else "pooled")
+def _standard(x: np.ndarray) -> np.ndarray:
+    x = prepared(x, "centred")
     scale = np.sqrt(mean(x**2, (-2, -1)))
     return x / scale if scale > 0 else x
 
 
-def _shuffled(S: pd.DataFrame, permutations: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The table, and where each permutation takes rows [draw, target] and columns [draw, source] from."""
+def _shuffled(S: pd.DataFrame, permutations: int, seed: int) -> list[np.ndarray]:
+    """Where each permutation, the first of which moves nothing, takes rows [draw, target], columns [draw, source]."""
     names = S.index.union(S.columns, sort=False)
     role = 2 * names.isin(S.index) + names.isin(S.columns)
     order = np.tile(np.arange(len(names)), (permutations + 1, 1))
@@ -179,44 +310,4 @@ def _shuffled(S: pd.DataFrame, permutations: int, seed: int) -> tuple[np.ndarray
     for kind in np.unique(role):
         here = np.flatnonzero(role == kind)
         order[1:, here] = rng.permuted(order[1:, here], axis=1)
-    places = [labels.get_indexer(names)[order[:, names.get_indexer(labels)]] for labels in (S.index, S.columns)]
-    return S.to_numpy(), *places
-
-
-def _permuted(S: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:
-    """The permuted tables [draw, target, source], some draws at a time."""
-    for start in range(0, len(rows), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        yield S[rows[part, :, None], columns[part, None, :]]
-
-
-def _grouped(x: np.ndarray, statistic: str) -> np.ndarray:
-    """[table, target, source] as [group, table, cell]: a group holds the cells that one correlation runs over."""
-    if statistic == "within_target":
-        return x.swapaxes(0, 1)
-    if statistic == "within_source":
-        return np.moveaxis(x, 2, 0)
-    return x.reshape(1, len(x), -1)
-
-
-def _terms(s: np.ndarray, v: np.ndarray, masks: np.ndarray, which: list[int]) -> np.ndarray:
-    """The sums of `correlation` [term, group, measure, draw] of s [group, draw, cell] and v [group, measure, cell].
-
-    `masks` [group, mask, cell] are the different patterns of known values, `which` tells each measure's. Where
-    permuting moves no gap of the scores, as when only the diagonal is unknown, half of the terms need no product.
-    """
-    known = ~np.isnan(s)
-    s = np.where(known, s, 0).swapaxes(1, 2)
-    if (known == known[:, :1]).all():
-        n, first, second = (x.sum(2)[..., None] for x in (masks, v, v * v))
-    else:
-        n, first, second = (x @ known.swapaxes(1, 2).astype(float) for x in (masks, v, v * v))
-    once = (n[:, which], first, second, (masks @ s)[:, which], (masks @ (s * s))[:, which])
-    return np.stack(np.broadcast_arrays(*once, v @ s))
-
-
-def _corrected(table: pd.DataFrame) -> pd.DataFrame:
-    groups = table.groupby(["statistic", "pairs"])["p"]
-    table = table.assign(holm=groups.transform(lambda p: stats.holm(p)), confounded=table["statistic"] == "pooled")
-    keys = [key for key in EXPERIMENT if key in table]
-    return table[[*keys, "measure", "statistic", "pairs", "r", "low", "high", "p", "holm", "n", "confounded"]]
+    return [labels.get_indexer(names)[order[:, names.get_indexer(labels)]] for labels in (S.index, S.columns)]

@@ -3,12 +3,10 @@
 Everything that ranks sources is a table[source, target, value]: a measure of similarity, the scores of another task, or
 a baseline. A source of unknown value is never chosen, but the best source is sought among all that have a score; equal
 values are equally likely to come first, and the expectation over their orders is exact, so chance is the table that
-holds one value only. A high correlation need not mean a good choice: the statistics of association stand beside.
+holds one value only. A high correlation need not mean a good choice: the statistics of `qap` stand beside.
 """
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -16,29 +14,10 @@ from scipy.special import comb
 from scipy.stats import rankdata
 
 from helpers.common import stats
-from helpers.transfer.association import (
-    aligned,
-    centred,
-    correlation,
-    crossed,
-    experiments,
-    interval,
-    mean,
-    pooled,
-    products,
-    resampled,
-    square,
-    stacked,
-    within_source,
-    within_target,
-)
-from helpers.transfer.qap import common, correlate, mrqap
+from helpers.common.lookup import known
+from helpers.transfer.qap import EXPERIMENT, aligned, experiments, interval, mean, resampled, square, stacked
 
-__all__ = [
-    "baselines", "centred", "combination", "correlate", "crossed", "floor_share", "mrqap", "ndcg", "pooled", "regret",
-    "regret_curve", "split_half", "within_source", "within_target",
-]  # fmt: skip
-
+RULES = ["random", "best single source", "same family"]  # that need no measure
 _BEST = 10  # LangRank's relevance of the best source; the next has one less, down to 0
 
 
@@ -74,10 +53,39 @@ def ndcg(scores: pd.DataFrame, values: pd.DataFrame, k: int = 3) -> pd.DataFrame
     expected = (tied * gains[:, None]).sum(2) / np.maximum(tied.sum(2), 1)
     discount = 1 / np.log2(np.arange(2, k + 2))
     ideal = -np.sort(-gains, axis=1)[:, :k] @ discount
-    known = (ideal > 0) & np.isfinite(V).any(1)
-    return pd.DataFrame(
-        {"target": frame.index, "ndcg": np.where(known, expected @ discount / np.where(known, ideal, 1), np.nan)}
-    )
+    found = np.where(np.isfinite(V).any(1), expected @ discount, np.nan)
+    return pd.DataFrame({"target": frame.index, "ndcg": found / np.where(ideal > 0, ideal, np.nan)})
+
+
+def choices(
+    scores: pd.DataFrame,
+    similarity: pd.DataFrame,
+    found: pd.DataFrame,
+    *,
+    pivot: str = "",
+    families: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What choosing up to ten sources by each measure costs: `regret_curve`, and its rows worth drawing.
+
+    Worth drawing are, of each experiment, the two measures that correlate best by `found` (rows of one statistic of
+    `qap.correlate`), of the other tasks under the same representation the one that guides best, and the rules that need
+    no measure; `measure` is a short name there, `experiment` a title.
+    """
+    curves = regret_curve(scores, similarity, pivot=pivot, families=families, seed=seed)
+    best = found.sort_values("r", ascending=False, kind="stable").groupby(EXPERIMENT).head(2)
+    rules = curves[EXPERIMENT].drop_duplicates().merge(pd.Series(RULES, name="measure"), how="cross")
+    chosen = pd.concat([best, guides(curves).groupby(EXPERIMENT).head(1), rules])[[*EXPERIMENT, "measure"]]
+    drawn = chosen.merge(curves)
+    drawn["measure"] = drawn["measure"].str.replace(r"^other (\w+) / .*", r"best for \1", regex=True)
+    return curves, drawn.assign(experiment=drawn["task"] + " from " + drawn["representation"])
+
+
+def guides(curves: pd.DataFrame) -> pd.DataFrame:
+    """The rows of curves where another task under the same representation chooses one source, best first."""
+    label = curves["measure"].str.extract(r"^other (?P<task>\w+) / (?P<representation>\w+)")
+    same = (label["representation"] == curves["representation"]) & (label["task"] != curves["task"])
+    return curves[same & (curves["k"] == 1)].sort_values("regret")
 
 
 def regret_curve(
@@ -97,15 +105,15 @@ def regret_curve(
     keep only those in `similarity`; where one knows fewer, it pays for what it cannot recommend.
     """
     rows, names = [], set(similarity["measure"])
-    labelled = {_label(keys): table for keys, table in experiments(scores)}
-    for keys, table in experiments(scores):
-        others = {label: other for label, other in labelled.items() if label != _label(keys)}
+    labelled = {" / ".join(map(str, keys.values())): (keys, table) for keys, table in experiments(scores)}
+    for label, (keys, table) in labelled.items():
+        others = {name: other for name, (_, other) in labelled.items() if name != label}
         rankers = pd.concat([similarity, baselines(table, pivot=pivot, families=families, others=others)])
         S, V = stacked(table, rankers)
-        weights, possible = stats.weights(len(S), draws, seed), [k for k in ks if k <= _sources(S)]
+        weights, best = stats.weights(len(S), draws, seed), S.max(axis=1).to_numpy()
         for name, values in V.items():
-            for k in possible:
-                lost = S.max(axis=1).to_numpy() - _expected(S.to_numpy(), values, k)
+            for k in (k for k in ks if k <= _sources(S)):
+                lost = best - _expected(S.to_numpy(), values, k)
                 low, high = interval(resampled(lost, weights))
                 found = {"low": low, "high": high, "n": int((~np.isnan(lost)).sum()), "regret": float(mean(lost, -1))}
                 rows.append({**keys, "measure": name, "baseline": name not in names, "k": k, **found})
@@ -128,36 +136,16 @@ def baselines(
     S = square(scores, "score")
     values = {"random": np.zeros(S.shape), "best single source": _general(S.to_numpy())}
     if pivot:
-        if pivot not in S.columns:
-            near = ", ".join(get_close_matches(pivot, S.columns, 3, 0.3)) or "none"
-            raise LookupError(f"the pivot {pivot!r} is none of the {S.shape[1]} sources (near: {near})")
-        values[f"pivot {pivot}"] = np.broadcast_to((S.columns == pivot).astype(float), S.shape)
+        first = S.columns == known(pivot, S.columns, "source to be the pivot")
+        values[f"pivot {pivot}"] = np.broadcast_to(first.astype(float), S.shape)
     if families is not None:
-        row, column = ([families.get(name, "") for name in labels] for labels in (S.index, S.columns))
-        row, column = np.array(row, dtype=object)[:, None], np.array(column, dtype=object)
-        values["same family"] = np.where((row == "") | (column == ""), np.nan, row == column)
+        row, column = (labels.map(lambda name: families.get(name, "")).to_numpy() for labels in (S.index, S.columns))
+        unknown = (row == "")[:, None] | (column == "")
+        values["same family"] = np.where(unknown, np.nan, row[:, None] == column)
     for name, table in (others or {}).items():
         values[f"other {name}"] = square(table, "score").reindex(index=S.index, columns=S.columns).to_numpy()
-    return pd.concat([_table(S, name, cells) for name, cells in values.items()], ignore_index=True)
-
-
-def combination(scores: pd.DataFrame, similarity: pd.DataFrame, size: int = 2) -> pd.DataFrame:
-    """table[measure, source, target, value, chosen]: mean z-scores of the measures that serve the other targets best.
-
-    For each target, the one to `size` measures whose mean, z-scored over the target's sources, has the highest mean
-    within-target correlation on all other targets; the target's own scores play no part. On the pairs that every
-    measure knows. `chosen` names the measures.
-    """
-    S, V = stacked(scores, similarity)
-    z = {name: _z(np.where(np.isnan(S), np.nan, cells)) for name, cells in common(V).items()}
-    sets = [subset for n in range(1, size + 1) for subset in combinations(z, n)]
-    blends = [sum(z[name] for name in subset) / len(subset) for subset in sets]
-    r = np.stack([correlation(products(S.to_numpy(), blend, "within_target").sum(2)) for blend in blends])
-    rest = mean(np.where(np.eye(len(S), dtype=bool), np.nan, r[:, None]), -1)  # [set, target], the target left out
-    best = np.where(np.isnan(rest), -np.inf, rest).argmax(0)
-    table = _table(S, "combination", np.stack([blends[b][t] for t, b in enumerate(best)]))
-    names = {target: " + ".join(sets[b]) for target, b in zip(S.index, best)}
-    return table.assign(chosen=table["target"].map(names))
+    frames = {name: pd.DataFrame(cells, S.index, S.columns).unstack() for name, cells in values.items()}
+    return pd.concat(frames, names=["measure"]).rename("value").reset_index()
 
 
 def split_half(
@@ -165,36 +153,34 @@ def split_half(
 ) -> pd.DataFrame:
     """table[target, optimistic, honest]: the best source's score, and its score where it was not selected.
 
-    correct [source, target, item], 1 or 0 for each test item, NaN throughout for a pair not run. `honest` selects on a
-    random half of the items and scores on the other, averaged over `splits`; equally good sources share.
+    correct [source, target, item], 1 or 0 for each test item, NaN beyond the items of a target that has fewer than
+    another, and throughout for a pair not run. `honest` selects on a random half of the target's items and scores on
+    the other, averaged over `splits`; equally good sources share. NaN for a target with fewer than two items.
     """
-    shape, items = (len(sources), len(targets)), correct.shape[-1]
-    if correct.shape[:2] != shape or items < 2:
-        raise ValueError(f"correct is {correct.shape}; expected {shape} by at least 2 items")
-    kept = np.where(np.array(sources, dtype=object)[:, None] == np.array(targets, dtype=object), np.nan, 1.0)
-    half = np.random.default_rng(seed).permuted(np.tile(np.arange(items) < items // 2, (splits, 1)), axis=1)
-    total = correct.sum(2, dtype=float) * kept
-    selecting = (correct.reshape(-1, items).astype(np.float32) @ half.T.astype(np.float32)).reshape(*shape, splits)
-    selecting = selecting * kept[..., None]
-    scoring = (total[..., None] - selecting) / (items - items // 2)
-    highest = np.where(np.isnan(selecting), -1, selecting).max(0)
-    honest = mean(mean(np.where(selecting == highest, scoring, np.nan), 0), -1)
-    best = np.where(np.isnan(total), -np.inf, total).max(0) / items
-    return pd.DataFrame({"target": targets, "optimistic": np.where(np.isfinite(best), best, np.nan), "honest": honest})
-
-
-def floor_share(scores: pd.DataFrame, majority: float | Mapping[str, float]) -> pd.DataFrame:
-    """table[task, representation, metric, share, n]: share of the n pairs at the floor, no better than guessing.
-
-    scores need the column n_test; the floor is the share of the most frequent class (one number, or target -> number)
-    plus two standard errors. A language paired with itself does not count.
-    """
+    if correct.shape[:2] != (len(sources), len(targets)):
+        raise ValueError(f"correct is {correct.shape}; expected {len(sources)} sources by {len(targets)} targets")
+    order = np.tile(np.arange(correct.shape[2]), (splits, 1))
+    order = np.random.default_rng(seed).permuted(order, axis=1)
     rows = []
-    for keys, table in experiments(scores[(scores["source"] != scores["target"]) & scores["score"].notna()]):
-        guess = table["target"].map(majority) if isinstance(majority, Mapping) else majority
-        floor = guess + 2 * np.sqrt(guess * (1 - guess) / table["n_test"])
-        rows.append({**keys, "share": float((table["score"] <= floor).mean()), "n": len(table)})
-    return pd.DataFrame(rows)
+    for column, target in enumerate(targets):
+        own = np.array(sources, dtype=object) == target
+        cells = np.where(own[:, None], np.nan, correct[:, column].astype(float))
+        items = ~np.isnan(cells).all(0)
+        half = order[:, items].argsort(1).argsort(1) < items.sum() // 2
+        rows.append((target, *_oracle(cells[:, items], half)) if items.sum() > 1 else (target, np.nan, np.nan))
+    return pd.DataFrame(rows, columns=["target", "optimistic", "honest"])
+
+
+def floor_share(scores: pd.DataFrame) -> pd.DataFrame:
+    """[task, representation, metric] -> share, n: share of the n pairs at the floor, no better than guessing.
+
+    The floor is the share of the most frequent class, the column majority, plus two standard errors over n_test items.
+    A language paired with itself does not count.
+    """
+    apart = scores[(scores["source"] != scores["target"]) & scores["score"].notna()]
+    guess = apart["majority"]
+    low = apart["score"] <= guess + 2 * np.sqrt(guess * (1 - guess) / apart["n_test"])
+    return apart.assign(low=low).groupby(EXPERIMENT, sort=False)["low"].agg(share="mean", n="size")
 
 
 def _expected(S: np.ndarray, V: np.ndarray, k: int) -> np.ndarray:
@@ -215,6 +201,15 @@ def _expected(S: np.ndarray, V: np.ndarray, k: int) -> np.ndarray:
     return np.where(np.isfinite(V).any(1), expected, np.nan)
 
 
+def _oracle(correct: np.ndarray, half: np.ndarray) -> tuple[float, float]:
+    """The highest mean over items of correct [source, item]; and, of the sources highest on half [split, item] of them,
+    that over the others."""
+    selecting = correct.astype(np.float32) @ half.T.astype(np.float32)
+    scoring = (correct.sum(1)[:, None] - selecting) / (~half[0]).sum()
+    honest = mean(np.where(selecting == np.nanmax(selecting, axis=0), scoring, np.nan), 0)
+    return np.nanmax(correct.mean(1)), honest.mean()
+
+
 def _general(S: np.ndarray) -> np.ndarray:
     """Mean of each source over the other targets [target, source], target means removed."""
     easy = S - mean(S, -1, keepdims=True)
@@ -224,13 +219,6 @@ def _general(S: np.ndarray) -> np.ndarray:
         return (total - own) / (known.sum(0) - known)
 
 
-def _z(x: np.ndarray) -> np.ndarray:
-    """x [target, source] in standard deviations about each target's mean; no preference where all sources are alike."""
-    x = x - mean(x, -1, keepdims=True)
-    scale = np.sqrt(mean(x**2, -1, keepdims=True))
-    return x / np.where(scale > 0, scale, 1)
-
-
 def _sources(S: pd.DataFrame) -> int:
     return int(S.notna().sum(axis=1).max())
 
@@ -238,12 +226,3 @@ def _sources(S: pd.DataFrame) -> int:
 def _check(k: int, S: pd.DataFrame) -> None:
     if not 1 <= k <= _sources(S):
         raise ValueError(f"k is {k} but targets have at most {_sources(S)} other sources; choose 1 to {_sources(S)}")
-
-
-def _label(keys: Mapping[str, str]) -> str:
-    return " / ".join(map(str, keys.values()))
-
-
-def _table(S: pd.DataFrame, name: str, values: np.ndarray) -> pd.DataFrame:
-    frame = pd.DataFrame(values, S.index, S.columns).rename_axis(index="target", columns="source")
-    return frame.unstack().rename("value").reset_index().assign(measure=name)[["measure", "source", "target", "value"]]

@@ -1,26 +1,25 @@
 """Cross-lingual transfer: train on each source language, test on each target, without further training.
 
-One idea: a source is a choice of rows. The features of a corpus are made once, for all languages together; one fit per
-source then meets the test sentences of every target in a single product, so that a new target costs next to nothing.
-Topics and parts of speech are read by linear heads, trees by the biaffine parser of `parsing`.
+A source is a choice of rows. The features of a corpus are made once, for all languages together; one fit per source
+then meets the test rows of every target in a single product, so that a new target costs next to nothing. Topics and
+parts of speech are read by linear heads, trees by the biaffine parser of `parsing`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from sklearn.svm import LinearSVC
 
 from helpers import corpora
 from helpers.common.lookup import known
 from helpers.common.progress import progress
 from helpers.corpora import text
 from helpers.embeddings import activations
-from helpers.models.loading import LanguageModel
-from helpers.transfer import heads, parsing
-from helpers.transfer.heads import Features
+from helpers.models import loading
+from helpers.transfer import measures, parsing, ranking
 
 TASKS = {"topics": ("accuracy",), "pos": ("accuracy",), "parsing": ("LAS", "UAS")}
 REPRESENTATIONS = ("ngrams", "ngrams_latin", "encoder")
@@ -28,106 +27,113 @@ SERVED = {"world": tuple(TASKS), "sib200": ("topics",), "csv": ("topics",), "pud
     "ud": ("pos", "parsing")
 }  # the tasks that a corpus has labels for
 TRAINING = {"pud": ("fit", "dev")}  # 800 sentences; elsewhere `fit` alone
+COLUMNS = ["task", "representation", "source", "target", "metric", "score", "n_train", "n_test", "majority", "seed"]
+Features = sparse.csr_matrix | np.ndarray  # [row, feature]
+_LABEL = {"topics": "topic", "pos": "upos", "parsing": "deprel"}
 _WORD = ["language", "sentence", "token"]
+_DENSE = 0.3  # how dear errors are for dense features: the best of .03 to 3 on the `dev` sentences of SIB-200
 
 
 @dataclass(frozen=True)
 class Outcomes:
     """What every source got right on every test sentence of every target, for one task and representation.
 
-    correct: metric -> [source, target, sentence], whose mean over sentences is the score: 1 or 0 for a topic; for
-    words, the number right in the sentence over the target's mean sentence length. NaN where a target has fewer
-    sentences than another. n_train counts a source's sentences, n_test what a target is scored on: sentences or words.
-    majority is the share of a target's most frequent label (for trees, relation): what guessing reaches.
+    table[task, representation, source, target, metric, score, n_train, n_test, majority, seed]: n_train counts a
+    source's sentences, n_test what a target is scored on, sentences or words; majority is the share of its most
+    frequent label (for trees, relation): what guessing reaches. correct: metric -> [source, target, sentence], whose
+    mean over sentences is the score: 1 or 0 for a topic; for words, the number right in the sentence over the target's
+    mean sentence length. NaN where a target has fewer sentences than another.
     """
 
-    task: str
-    representation: str
+    table: pd.DataFrame
     correct: dict[str, np.ndarray]
-    n_train: dict[str, int]
-    n_test: dict[str, int]
-    majority: dict[str, float]
-    seed: int
 
-    @property
-    def table(self) -> pd.DataFrame:
-        """table[task, representation, source, target, metric, score, n_train, n_test, seed]."""
-        rows = [
-            (self.task, self.representation, source, target, metric, score, train, test, self.seed)
-            for metric, cells in self.correct.items()
-            for (source, train), line in zip(self.n_train.items(), np.nanmean(cells, axis=2))
-            for (target, test), score in zip(self.n_test.items(), line)
-        ]
-        names = ["task", "representation", "source", "target", "metric", "score", "n_train", "n_test", "seed"]
-        return pd.DataFrame(rows, columns=names)
+    def oracle(self, seed: int = 0) -> pd.DataFrame:
+        """table[target, optimistic, honest, task, metric, representation] of the first metric: `ranking.split_half`."""
+        keys = self.table.loc[0, ["task", "metric", "representation"]]
+        names = (list(self.table[end].unique()) for end in ("source", "target"))
+        return ranking.split_half(self.correct[keys["metric"]], *names, seed=seed).assign(**keys)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All that could be run on a corpus: scores of every source by every target, and what they were made of.
+
+    `plan` as from `plan`; `scores` in the order of `families` (language -> family); `oracle` of all experiments;
+    `tokenizer` of the encoder, if any.
+    """
+
+    plan: pd.DataFrame
+    scores: pd.DataFrame
+    oracle: pd.DataFrame
+    families: dict[str, str]
+    tokenizer: object
 
 
 def run(
-    task: str,
-    corpus: str,
-    representation: str,
-    languages: Sequence[str] | None = None,
-    seed: int = 0,
-    *,
-    lm: LanguageModel | None = None,
-    layer: int = -1,
-    size: int | None = None,
-    tags: bool = True,
+    task: str, corpus: str, representation: str, languages: Sequence[str] | None = None, seed: int = 0, **options
 ) -> pd.DataFrame:
-    """table[task, representation, source, target, metric, score, n_train, n_test, seed]: every source by every target.
+    """table[task, representation, source, target, metric, score, n_train, n_test, majority, seed].
 
-    Tasks: topics and pos (accuracy), parsing (LAS, UAS). Representations: ngrams (characters for topics, affixes and
-    context for words), ngrams_latin (the same in Latin letters), encoder (hidden states of `layer` of `lm`, frozen).
-    Options as for `measure`, which takes any tables and also returns what was right, item by item.
+    Every source by every target. Tasks: topics and pos (accuracy), parsing (LAS, UAS). Representations: ngrams
+    (characters for topics, affixes and context for words), ngrams_latin (the same in Latin letters), encoder (frozen
+    hidden states of `layer` of `lm`). Options lm, layer, size and tags as for `measure`, which takes any tables.
     """
-    train, test = tables(task, corpus, languages)
-    options = dict(lm=lm, layer=layer, size=size, tags=tags, seed=seed)
-    return measure(task, representation, train, test, **options).table
+    return measure(task, representation, *tables(task, corpus, languages), seed=seed, **options).table
 
 
 def plan(
-    corpus: str, representations: Sequence[str] = (), parsed: Sequence[str] = ("ngrams",), *, encoder: bool = True
+    corpus: str, representations: Sequence[str] = (), parsed: Sequence[str] = ("ngrams",), model: str = ""
 ) -> pd.DataFrame:
     """table[task, representation, run, why] of all that could be run on a corpus, and why a part of it is not.
 
-    No representations: all; without `encoder` (a model that reads this corpus) that one is left out, and trees, which
-    take longest, are parsed from those of `parsed` alone. LookupError where nothing is left to run.
+    No representations: all; an encoder needs a `model` that reads this corpus, and trees, which take longest, are
+    parsed from the representations of `parsed` alone. LookupError where nothing is left to run.
     """
-    representations = representations or REPRESENTATIONS
-    rows = []
-    for task in TASKS:
-        for representation in representations:
-            known(representation, REPRESENTATIONS, "representation")
-            why = "" if task in SERVED.get(corpus.partition(":")[0], ()) else f"{corpus} has no labels for it"
-            why = why or ("" if encoder or representation != "encoder" else f"no model that has learnt {corpus}")
-            why = why or ("" if task != "parsing" or representation in parsed else "not among those to parse from")
-            rows.append((task, representation, not why, why))
-    table = pd.DataFrame(rows, columns=["task", "representation", "run", "why"])
-    if not table["run"].any():
-        why = "; ".join(dict.fromkeys(table["why"]))
-        raise LookupError(f"nothing can be transferred: {why}; labels are in {', '.join(SERVED)}")
-    return table
+    unread = not model or (model.startswith("mini") and "/" not in model and not corpora.world_of(corpus))
+    table = pd.MultiIndex.from_product([TASKS, representations or REPRESENTATIONS]).to_frame(index=False)
+    table.columns = ["task", "representation"]
+    for name in table["representation"]:
+        known(name, REPRESENTATIONS, "representation")
+    reasons = {
+        f"{corpus} has no labels for it": ~table["task"].isin(_served(corpus)),
+        f"no model that has learnt {corpus}": table["representation"].eq("encoder") & unread,
+        "not among those to parse from": table["task"].eq("parsing") & ~table["representation"].isin(parsed),
+    }
+    why = np.select(list(reasons.values()), list(reasons), "")
+    if why.all():
+        raise LookupError(f"nothing can be transferred: {'; '.join(pd.unique(why))}; labels are in {', '.join(SERVED)}")
+    return table.assign(run=why == "", why=why)
 
 
 def grid(
-    plan: pd.DataFrame,
     corpus: str,
     languages: Sequence[str] | None = None,
+    representations: Sequence[str] = (),
+    parsed: Sequence[str] = ("ngrams",),
     *,
-    lm: LanguageModel | None = None,
-    layer: int = -1,
-    size: int | None = None,
-    tags: bool = True,
+    model: str = "",
+    revision: str = "",
+    dtype: str = "auto",
+    device: str = "auto",
     seed: int = 0,
-) -> list[Outcomes]:
-    """Outcomes of every task and representation that the `plan` says to run; options as for `measure`."""
-    options = dict(lm=lm, layer=layer, size=size, tags=tags, seed=seed)
-    return [
-        measure(task, representation, *made, **options)
-        for task, rows in plan[plan["run"]].groupby("task", sort=False)
+    **options,
+) -> Grid:
+    """The `Grid` of every task and representation that `plan` says to run; other options as for `measure`."""
+    asked = plan(corpus, representations, parsed, model)
+    todo, lm = asked[asked["run"]], None
+    if todo["representation"].eq("encoder").any():
+        lm = loading.load(model, revision=revision, dtype=dtype, device=device)
+    found = [
+        measure(task, representation, *made, lm=lm, seed=seed, **options)
+        for task, rows in todo.groupby("task", sort=False)
         for made in [tables(task, corpus, languages)]
         for representation in rows["representation"]
     ]
+    families = measures.families(corpus, list(found[0].table["target"].unique()))
+    scores = measures.ordered(pd.concat([one.table for one in found]), list(families))
+    oracle = pd.concat([one.oracle(seed) for one in found], ignore_index=True)
+    return Grid(asked, scores, oracle, families, lm and lm.tokenizer)
 
 
 def tables(task: str, corpus: str, languages: Sequence[str] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -136,13 +142,11 @@ def tables(task: str, corpus: str, languages: Sequence[str] | None = None) -> tu
     Training is `fit`, for PUD `fit` and `dev` together (800 sentences, 200 to test). LookupError where the corpus has
     no labels for the task.
     """
-    kind = corpus.partition(":")[0]
-    known(task, TASKS, "task")
-    if task not in SERVED.get(kind, ()):
+    if known(task, TASKS, "task") not in _served(corpus):
         serving = ", ".join(name for name, tasks in SERVED.items() if task in tasks)
         raise LookupError(f"corpus {corpus!r} has no labels for {task!r}; {serving} have")
-    parts = [_rows(task, corpus, languages, split) for split in TRAINING.get(kind, ("fit",))]
-    return _grouped(pd.concat(parts)), _rows(task, corpus, languages, "test")
+    parts = [_rows(task, corpus, languages, split) for split in TRAINING.get(corpus.partition(":")[0], ("fit",))]
+    return pd.concat(parts, ignore_index=True), _rows(task, corpus, languages, "test")
 
 
 def measure(
@@ -151,7 +155,7 @@ def measure(
     train: pd.DataFrame,
     test: pd.DataFrame,
     *,
-    lm: LanguageModel | None = None,
+    lm: loading.LanguageModel | None = None,
     layer: int = -1,
     size: int | None = None,
     tags: bool = True,
@@ -160,24 +164,59 @@ def measure(
     """Outcomes of every language of `train` as a source and every language of `test` as a target.
 
     Both are tables[language, sentence, text, topic], or treebanks as from `corpora.treebank`. `size` keeps that many
-    training sentences per source, the same ids in every language that has them. `tags` shows the parser the gold parts
-    of speech, as delexicalised transfer does; else it has the words alone. Raises LookupError for an unknown task or
-    representation, and ValueError for an encoder without a model, a size beyond the sentences, or labels of one class.
+    training sentences per source, the same ids in every language that has them; none or 0 keeps all. `tags` shows the
+    parser the gold parts of speech, as delexicalised transfer does; else it has the words alone. Raises LookupError for
+    an unknown task or representation, and ValueError for an encoder without a model, a size beyond the sentences, or
+    labels of one class.
     """
     known(task, TASKS, "task")
     known(representation, REPRESENTATIONS, "representation")
-    train, test = _grouped(train if size is None else _subset(train, size, seed)), _grouped(test)
-    right = partial(_parsing, tags=tags) if task == "parsing" else {"topics": _topics, "pos": _pos}[task]
+    train, test = _grouped(_subset(train, size, seed) if size else train), _grouped(test)
     learned, tested = _features(task, representation, train, test, lm, layer)
-    found: list[dict[str, np.ndarray]] = []
-    sources = train.groupby("language", sort=False)
+    sources, found = train.groupby("language", sort=False), []
     for _, part in progress(sources, f"{task}, {representation}"):
-        found.append(right(learned[part.index], part, tested, test, seed=seed))
-    correct = {metric: _shares(test, np.stack([answers[metric] for answers in found])) for metric in TASKS[task]}
-    label = test[{"topics": "topic", "pos": "upos", "parsing": "deprel"}[task]].groupby(test["language"], sort=False)
-    guess = label.agg(lambda labels: labels.value_counts(normalize=True).iloc[0]).to_dict()
-    counts = sources["sentence"].nunique().to_dict(), label.size().to_dict()
-    return Outcomes(task, representation, correct, *counts, guess, seed)
+        found.append(_right(task, learned[part.index], part, tested, test, tags, seed))
+    correct = {metric: _shares(test, np.stack([right[metric] for right in found])) for metric in TASKS[task]}
+    pairs = pd.MultiIndex.from_product([correct, train["language"].unique(), test["language"].unique()])
+    scores = pd.Series(np.nanmean(list(correct.values()), axis=3).ravel(), pairs, name="score")
+    label = test.groupby("language")[_LABEL[task]]
+    about = label.agg(n_test="size", majority=lambda labels: labels.value_counts(normalize=True).iloc[0])
+    table = scores.rename_axis(["metric", "source", "target"]).reset_index()
+    table = table.join(sources["sentence"].nunique().rename("n_train"), on="source").join(about, on="target")
+    return Outcomes(table.assign(task=task, representation=representation, seed=seed)[COLUMNS], correct)
+
+
+def classified(X: Features, labels: Iterable, T: Features, *, weigh: bool = False, seed: int = 0) -> np.ndarray:
+    """The class of every row of T by a linear support vector machine on X, one against the rest.
+
+    `weigh` makes counts TF-IDF with the frequencies of X. Test rows need no weighing of their own: the weights go into
+    the head, and a row's length is one more product, so that scores equal those of a pipeline fitted on this source.
+    Dense features are scaled by X, to rows about as long as those of TF-IDF.
+    """
+    if len(set(labels)) < 2:
+        raise ValueError(f"{X.shape[0]} training rows have 1 class only, {next(iter(labels))!r}; a head needs 2")
+    if not sparse.issparse(X):
+        X, T = (values / np.float32(np.sqrt(X.shape[1])) for values in _scaled(X, T))
+        return LinearSVC(C=_DENSE, random_state=seed, dual="auto").fit(X, labels).predict(T)
+    columns = np.unique(X.indices)
+    X, T = X[:, columns], T[:, columns]
+    if not weigh:
+        return LinearSVC(random_state=seed).fit(X, labels).predict(T)
+    idf = (np.log((1 + X.shape[0]) / (1 + np.bincount(X.indices))) + 1).astype(np.float32)
+    head = LinearSVC(random_state=seed).fit(text.tfidf(X), labels)
+    length = np.sqrt(T.power(2) @ idf**2)[:, None]
+    scores = T @ (head.coef_.T * idf[:, None]).astype(np.float32) / np.where(length > 0, length, 1) + head.intercept_
+    return head.classes_[scores.argmax(1) if len(head.classes_) > 2 else (scores[:, 0] > 0).astype(int)]
+
+
+def _scaled(X: np.ndarray, T: np.ndarray) -> list[np.ndarray]:
+    """Both in standard deviations of X about its mean."""
+    mean, scale = X.mean(0), X.std(0)
+    return [(values - mean) / np.where(scale > 0, scale, 1) for values in (X, T)]
+
+
+def _served(corpus: str) -> tuple[str, ...]:
+    return SERVED.get(corpus.partition(":")[0], ())
 
 
 def _rows(task: str, corpus: str, languages: Sequence[str] | None, split: str) -> pd.DataFrame:
@@ -201,13 +240,11 @@ def _subset(table: pd.DataFrame, size: int, seed: int) -> pd.DataFrame:
     """The rows of `size` sentences of each language: the first that it has in one random order of all ids."""
     ids = pd.unique(table["sentence"])
     place = pd.Series(np.random.default_rng(seed).permutation(len(ids)), ids)
-    unique = table[["language", "sentence"]].drop_duplicates()
-    fewest = unique.groupby("language").size().min()
+    rank = table["sentence"].map(place).groupby(table["language"]).rank("dense")
+    fewest = int(rank.groupby(table["language"]).max().min())
     if not 1 <= size <= fewest:
         raise ValueError(f"size is {size} but a source has {fewest} training sentences; choose 1 to {fewest}")
-    rank = unique["sentence"].map(place).groupby(unique["language"]).rank()
-    kept = pd.MultiIndex.from_frame(unique[rank <= size])
-    return table[pd.MultiIndex.from_frame(table[["language", "sentence"]]).isin(kept)].reset_index(drop=True)
+    return table[rank <= size].reset_index(drop=True)
 
 
 def _shares(test: pd.DataFrame, right: np.ndarray) -> np.ndarray:
@@ -224,28 +261,27 @@ def _shares(test: pd.DataFrame, right: np.ndarray) -> np.ndarray:
 
 
 def _features(
-    task: str, representation: str, train: pd.DataFrame, test: pd.DataFrame, lm: LanguageModel | None, layer: int
-) -> tuple[Features, Features]:
+    task: str, representation: str, train: pd.DataFrame, test: pd.DataFrame, lm, layer: int
+) -> list[Features]:
     """Features of the training and of the test rows, made once for all sources and targets."""
-    words, column = task != "topics", "text" if task == "topics" else "form"
     if representation == "encoder":
         if lm is None:
             raise ValueError("representation 'encoder' needs a model; pass lm=models.load(...)")
-        return tuple(_hidden(lm, table, layer, words) for table in (train, test))
+        return [_hidden(lm, table, layer, task != "topics") for table in (train, test)]
     if representation == "ngrams_latin":
-        train, test = (_latin(table, column) for table in (train, test))
-    if words:
-        return text.word_features(train), text.word_features(test)
+        train, test = (_latin(table, "text" if task == "topics" else "form") for table in (train, test))
+    if task != "topics":
+        return [text.word_features(table) for table in (train, test)]
     counts = text.features([*train["text"], *test["text"]])[0]
-    return counts[: len(train)], counts[len(train) :]
+    return [counts[: len(train)], counts[len(train) :]]
 
 
 def _latin(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    number, different = pd.factorize(table[column])
-    return table.assign(**{column: np.array(text.to_latin(different), dtype=object)[number]})
+    different = table[column].unique()
+    return table.assign(**{column: table[column].map(dict(zip(different, text.to_latin(different))))})
 
 
-def _hidden(lm: LanguageModel, table: pd.DataFrame, layer: int, words: bool) -> np.ndarray:
+def _hidden(lm: loading.LanguageModel, table: pd.DataFrame, layer: int, words: bool) -> np.ndarray:
     """Hidden states [row, unit] of sentences, or of words, where one that the tokenizer drops has zeros."""
     if not words:
         return activations.embed(lm, table, [layer]).values[:, 0].numpy()
@@ -256,20 +292,12 @@ def _hidden(lm: LanguageModel, table: pd.DataFrame, layer: int, words: bool) -> 
     return out
 
 
-def _topics(X: Features, part: pd.DataFrame, T: Features, test: pd.DataFrame, *, seed: int) -> dict[str, np.ndarray]:
-    guess = heads.classified(X, part["topic"], T, weigh=sparse.issparse(X), seed=seed)
-    return {"accuracy": guess == test["topic"].to_numpy()}
-
-
-def _pos(X: Features, part: pd.DataFrame, T: Features, test: pd.DataFrame, *, seed: int) -> dict[str, np.ndarray]:
-    return {"accuracy": heads.classified(X, part["upos"], T, seed=seed) == test["upos"].to_numpy()}
-
-
-def _parsing(
-    X: Features, part: pd.DataFrame, T: Features, test: pd.DataFrame, *, seed: int, tags: bool
-) -> dict[str, np.ndarray]:
-    if not sparse.issparse(X):
-        X, T = heads.scaled(X, T)
+def _right(task: str, X: Features, part: pd.DataFrame, T: Features, test: pd.DataFrame, tags: bool, seed: int) -> dict:
+    """Metric -> which test rows one source gets right."""
+    if task != "parsing":
+        guess = classified(X, part[_LABEL[task]], T, weigh=task == "topics", seed=seed)
+        return {"accuracy": guess == test[_LABEL[task]].to_numpy()}
+    X, T = (X, T) if sparse.issparse(X) else _scaled(X, T)
     above, relations = parsing.predict(parsing.fit(X, part, tags=tags, seed=seed), T, test)
     attached = above == test["head"].to_numpy()
     return {"LAS": attached & (relations == parsing.universal(test["deprel"]).to_numpy()), "UAS": attached}
