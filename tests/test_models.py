@@ -75,6 +75,8 @@ def test_the_checkpoints_of_a_local_series_come_in_training_order(series):
     table = models.checkpoints("mini")
     assert list(table.columns) == ["step", "revision", "subfolder", "phase", "tokens", "commit"]
     assert list(table["step"]) == [3, 20, 100] and list(table["revision"]) == ["step3", "step20", "step100"]
+    (series / "step3").rename(series / "stage2-step3")
+    assert models.load("mini").revision == "stage2-step3", "the last step is the last in training order"
 
 
 def test_hub_checkpoints_are_read_from_branches_and_tags_and_sorted_by_phase_and_step(monkeypatch):
@@ -196,7 +198,7 @@ def test_pickled_weights_a_missing_tokenizer_and_encoder_decoders_are_refused(tm
     (folder / "pytorch_model.bin").rename(folder / "model.safetensors")
     with pytest.raises(ValueError, match="t5 is an encoder-decoder"):
         models.load(str(folder))
-    with pytest.raises(LookupError, match=r"neither config.json nor folders of steps"):
+    with pytest.raises(LookupError, match=r"no checkpoints named by a step; a model has its config.json right under"):
         models.load(str(tmp_path / "bare" / ".."))
 
 

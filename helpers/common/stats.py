@@ -152,11 +152,9 @@ def permutation_p(observed, null):
 
 def holm(p) -> np.ndarray:
     """Holm's adjusted p values, in the order given, for the whole family; NaN stays NaN and does not count."""
-    p = np.asarray(p, float)
-    adjusted, order = np.full(p.shape, np.nan), np.argsort(p)[: np.isfinite(p).sum()]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(steps))
-    return adjusted
+    p = pd.Series(np.asarray(p, float))
+    steps = p.sort_values().dropna()
+    return (steps * np.arange(len(steps), 0, -1)).cummax().clip(upper=1).reindex(p.index).to_numpy()
 
 
 def partial_correlation(x, y, controls=None, *, ranks: bool = False) -> float:
@@ -164,22 +162,21 @@ def partial_correlation(x, y, controls=None, *, ranks: bool = False) -> float:
 
     `ranks` makes it Spearman's. Items with a NaN anywhere are left out; NaN where nothing is left of x or y.
     """
-    columns = np.column_stack([x, y, *([] if controls is None else [controls])]).astype(float)
-    columns = columns[~np.isnan(columns).any(axis=1)]
-    needed = columns.shape[1] + 1
+    columns = np.column_stack([x, y] if controls is None else [x, y, controls]).astype(float)
+    columns, needed = columns[~np.isnan(columns).any(axis=1)], columns.shape[1] + 1
     if len(columns) < needed:
         raise ValueError(f"{len(columns)} complete items for {needed - 3} controls; at least {needed} are needed")
     columns = stats.rankdata(columns, axis=0) if ranks else columns
-    design = np.column_stack([np.ones(len(columns)), columns[:, 2:]])
-    left = columns[:, :2] - design @ np.linalg.lstsq(design, columns[:, :2], rcond=None)[0]
+    design, both = np.column_stack([np.ones(len(columns)), columns[:, 2:]]), columns[:, :2]
+    left = both - design @ np.linalg.lstsq(design, both, rcond=None)[0]
     sizes = np.linalg.norm(left, axis=0)
-    if (sizes <= 1e-10 * np.linalg.norm(columns[:, :2], axis=0)).any():
+    if (sizes <= 1e-10 * np.linalg.norm(both, axis=0)).any():
         return np.nan  # constant, or wholly explained by the controls
     return float(np.clip(left[:, 0] @ left[:, 1] / sizes.prod(), -1, 1))
 
 
-def _finite(values):
-    """The values in float64, none of them missing."""
+def _finite(values) -> np.ndarray:
+    """The values in float64, at least one and none of them missing."""
     values = np.asarray(values, float)
     if not len(values):
         raise ValueError("0 items, at least 1 is needed; has everything been filtered out?")

@@ -194,8 +194,7 @@ def _plain(name: str, values: object) -> np.ndarray:
 def _checksum(content: Mapping[str, np.ndarray]) -> str:
     total = 0
     for name in sorted(content):
-        octets = np.ascontiguousarray(content[name]).reshape(-1).view(np.uint8)
-        total = zlib.crc32(octets, zlib.crc32(name.encode(), total))
+        total = zlib.crc32(content[name].tobytes(), zlib.crc32(name.encode(), total))
     return f"{total:08x}"
 
 

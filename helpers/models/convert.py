@@ -39,7 +39,7 @@ FAIRSEQ_TO_HF = (  # in this order, on what follows decoder. or encoder.
 )
 
 
-def convert(path: str | Path, out: str | Path, *, config: str | Path | None = None, tokenizer=None) -> Path:
+def convert(path: Path, out: Path, *, config: Path | None = None, tokenizer: Path | None = None) -> Path:
     """The folder `out`, with the weights of the `.pt` file at `path` as model.safetensors.
 
     Layouts: a state dict; {"model": state dict}, names of fairseq RoBERTa and XLM-R translated; Composer's {"state":
@@ -47,19 +47,18 @@ def convert(path: str | Path, out: str | Path, *, config: str | Path | None = No
     given); both are copied, and the result must load without a missing weight. The folder appears whole or not at all.
     Raise LookupError for a path that is not there or already taken, ValueError for a file that cannot be converted.
     """
-    path, out = Path(path).absolute(), Path(out).absolute()
-    config = Path(config, "config.json") if config and Path(config).is_dir() else config
-    for name in filter(None, (path, config, tokenizer)):
-        if not Path(name).exists():
-            raise LookupError(f"{name} does not exist; pass the path of a downloaded file or folder")
+    config = config / "config.json" if config and config.is_dir() else config
+    for given in filter(None, (path, config, tokenizer)):
+        if not given.exists():
+            raise LookupError(f"{given} does not exist; pass the path of a downloaded file or folder")
     if out.exists():
         raise LookupError(f"{out} exists already; remove it or choose another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+    with tempfile.TemporaryDirectory(dir=out.parent.absolute(), prefix=f".{out.name}-") as scratch:
         folder = Path(scratch) / out.name  # renamed below: same disk, so at once
         folder.mkdir()
         _copy_settings(folder, config, tokenizer)
-        command = [sys.executable, "-m", __name__, str(path), str(folder)]
+        command = [sys.executable, "-m", __name__, str(path.absolute()), str(folder)]
         offline = os.environ | {"HF_HUB_OFFLINE": "1"}
         done = subprocess.run(command, cwd=HOUSE, env=offline, capture_output=True, text=True)
         if done.returncode:
@@ -74,13 +73,12 @@ def renamed(state: dict) -> dict:
     if not any(FAIRSEQ.match(name) for name in state):
         return state
     result = {}
-    for name, tensor in state.items():
-        if not FAIRSEQ.match(name) or name.endswith(".version"):
-            continue  # training-time counters and heads of other tasks
-        name = name.split(".", 1)[1]
-        for pattern, replacement in FAIRSEQ_TO_HF:
-            name = re.sub(pattern, replacement, name)
-        result |= _thirds(name, tensor) if ".in_proj_" in name else {name: tensor}
+    for name, tensor in _thirds(state):
+        if FAIRSEQ.match(name) and not name.endswith(".version"):  # no training-time counters and heads of other tasks
+            name = name.split(".", 1)[1]
+            for pattern, replacement in FAIRSEQ_TO_HF:
+                name = re.sub(pattern, replacement, name)
+            result[name] = tensor
     words = result.get("roberta.embeddings.word_embeddings.weight")
     if words is not None:  # fairseq has no token types, Hugging Face has one
         result["roberta.embeddings.token_type_embeddings.weight"] = words.new_zeros(1, words.shape[1])
@@ -89,18 +87,18 @@ def renamed(state: dict) -> dict:
     return result
 
 
-def _thirds(name: str, tensor) -> dict:
-    """Queries, keys and values that early fairseq keeps in one matrix."""
-    prefix, kind = name.split(".self_attn.in_proj_")
-    parts = zip(("query", "key", "value"), tensor.chunk(3))
-    return {f"{prefix}.attention.self.{part}.{kind}": values for part, values in parts}
+def _thirds(state: dict):
+    """All tensors by name; queries, keys and values, which early fairseq keeps in one matrix, each by itself."""
+    for name, tensor in state.items():
+        stem, cut, kind = name.partition("in_proj_")
+        yield from zip((f"{stem}{part}_proj.{kind}" for part in "qkv"), tensor.chunk(3)) if cut else [(name, tensor)]
 
 
-def _copy_settings(folder: Path, config: str | Path | None, tokenizer: str | Path | None) -> None:
+def _copy_settings(folder: Path, config: Path | None, tokenizer: Path | None) -> None:
     if config:
         shutil.copy(config, folder / "config.json")
     for pattern in TOKENIZER_FILES if config or tokenizer else ():
-        for file in Path(tokenizer or Path(config).parent).glob(pattern):
+        for file in (tokenizer or config.parent).glob(pattern):
             shutil.copy(file, folder)
 
 

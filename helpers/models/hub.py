@@ -40,16 +40,16 @@ def checkpoints(name: str) -> pd.DataFrame:
     `tokens` is NA where the name does not tell. Pass `revision` and `subfolder`, or `commit` to pin it, to `load`.
     LookupError where there is no checkpoint.
     """
-    if folder := _local(name):
-        rows = [_checkpoint(path.name, path.name, "", "") for path in folder.iterdir() if _is_model(path)]
-    else:
-        refs = _refs(name)
-        rows = [_checkpoint(ref, ref, "", commit) for ref, commit in refs.items()]
-        if not any(rows):
-            rows = [_checkpoint(path, "", path, "") for path in _weight_folders(name)]
+    folder = _local(name)
+    named = _refs(name) if folder is None else dict.fromkeys(_steps(folder), "")
+    rows = [_checkpoint(text, text, "", commit) for text, commit in named.items()]
+    if folder is None and not any(rows):
+        rows = [_checkpoint(path, "", path, "") for path in _weight_folders(name)]
     rows = sorted(filter(None, rows), key=lambda row: (_phase_order(row["phase"]), row["step"]))
     if not rows:
-        raise LookupError(f"{name} has no checkpoints named by a step; load it as one model with models.load()")
+        raise LookupError(
+            f"{name} has no checkpoints named by a step; a model has its config.json right under its name"
+        )
     return pd.DataFrame(rows).astype({"step": int, "tokens": "Float64"})
 
 
@@ -59,14 +59,10 @@ def locate(name: str, revision: str, subfolder: str, *, weights: bool = True) ->
     if folder is None:
         return _download(name, revision, subfolder, weights)
     root = folder / subfolder
-    steps = {path.name: path for path in root.iterdir() if _is_model(path)} if root.is_dir() else {}
-    if not revision and _is_model(root):
+    if not revision and (root / "config.json").exists():
         return root, ""
-    numbered = {name: row["step"] for name in steps if (row := _checkpoint(name, name, "", ""))}
-    if not steps or not (revision or numbered):
-        raise LookupError(f"{root} holds neither config.json nor folders of steps; name a folder that does")
-    revision = known(revision or max(numbered, key=numbered.get), steps, f"revision of {name}")
-    return steps[revision], revision
+    revision = revision or checkpoints(str(root)).revision.iloc[-1]
+    return _steps(root)[known(revision, _steps(root), f"revision of {name}")], revision
 
 
 def is_here(name: str, root: Path = Path()) -> bool:
@@ -96,6 +92,10 @@ def _local(name: str) -> Path | None:
     if folder is None and name.startswith("mini") and "/" not in name:
         known(name, _here(), "mini model", f"If it has a recipe: python -m helpers pretrain {name}")
     return folder
+
+
+def _steps(folder: Path) -> dict[str, Path]:
+    return {path.parent.name: path.parent for path in folder.glob("*/config.json")}
 
 
 def _download(name: str, revision: str, subfolder: str, weights: bool) -> tuple[Path, str]:
@@ -169,7 +169,3 @@ def _phase_order(phase: str) -> tuple:
     """A sorting key: phases as training passes through them, their numbers as numbers."""
     rank = next((place for place, start in enumerate(PHASES) if start and phase.startswith(start)), len(PHASES))
     return rank if phase else 0, [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", phase)]
-
-
-def _is_model(folder: Path) -> bool:
-    return (folder / "config.json").exists()

@@ -87,8 +87,7 @@ def duplicates(table: pd.DataFrame) -> pd.DataFrame:
     Public series hold such steps (BLOOM's do), and a curve over them shows a plateau that training never had.
     """
     steps = table.drop_duplicates(["step", "weights"])
-    first = steps.groupby("weights")["step"].transform("min")
-    again = steps.assign(same_as=first).query("step > same_as")
+    again = steps.assign(same_as=steps.groupby("weights")["step"].transform("min")).query("step > same_as")
     if len(again):
         pairs = ", ".join(f"{step} = {same}" for step, same in zip(again["step"], again["same_as"]))
         told = f"{len(again)} of {len(steps)} checkpoints repeat an earlier step's weights: {pairs}"
