@@ -1,10 +1,10 @@
 """Experts: the units whose response to a sentence tells its language.
 
-One sort, all languages: a unit's responses are ranked once, and the AUROC and the average precision of every language
-are read from that one ranking, exactly, ties included. Sites stream through, so that only scores are kept.
+A unit's responses are ranked once, and the AUROC and the average precision of every language are read from that one
+ranking, exactly, ties included. Sites stream through, so that only scores are kept.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,9 +12,6 @@ import pandas as pd
 
 from helpers.common.lookup import known
 from helpers.steering import sorting
-
-SCORES = ("auroc", "average_precision")
-DIRECTIONS = {"top": (1,), "bottom": (-1,), "both": (1, -1)}
 
 
 class Scores(NamedTuple):
@@ -25,18 +22,18 @@ class Scores(NamedTuple):
 
 
 def scores(responses, labels) -> Scores:
-    """AUROC and average precision of every unit at telling each language from the rest, from one ranking a unit.
+    """AUROC and average precision of every unit as a score for each language against the rest, from one ranking a unit.
 
-    `responses` [sentence, unit] is an array or tensor (quickest as the transpose of [unit, sentence] storage; a CUDA
-    tensor is ranked where it lies), `labels` the language of each row. Definitions as in scikit-learn: tied responses
-    share a threshold, so a constant unit has AUROC 0.5 and average precision equal to the language's share.
+    `responses` [sentence, unit] is any array (quickest as the transpose of [unit, sentence] storage), `labels` the
+    language of each row. Definitions as in scikit-learn: tied responses share a threshold, so a constant unit has AUROC
+    0.5 and average precision equal to the language's share.
     """
     languages, codes = _languages(responses, labels)
     ranks, precision = sorting.sums(responses, codes, len(languages))
     size = np.bincount(codes)
-    area = sorting.area(ranks, size, len(codes))
-    index, columns = pd.Index(languages, name="language"), pd.RangeIndex(len(area), name="unit")
-    return Scores(*(pd.DataFrame(values.T, index, columns) for values in (area, precision / size)))
+    tables = sorting.area(ranks, size, len(codes)), precision / size
+    index, columns = pd.Index(languages, name="language"), pd.RangeIndex(len(ranks), name="unit")
+    return Scores(*(pd.DataFrame(values.T, index, columns) for values in tables))
 
 
 def auroc(responses, labels) -> pd.DataFrame:
@@ -49,31 +46,27 @@ def average_precision(responses, labels) -> pd.DataFrame:
     return scores(responses, labels).average_precision
 
 
-def top(
-    k: int, responses: Mapping, labels, *, score: str = "auroc", direction: str = "top", order: Sequence | None = None
-) -> pd.DataFrame:
-    """The k best units of the whole model per language, one row each, sites streamed one at a time.
+def top(k: int, responses: Mapping, labels) -> pd.DataFrame:
+    """The k units of the whole model with the highest AUROC per language, one row each, sites streamed one at a time.
 
-    `responses` maps site to [sentence, unit]. Columns: language, direction, rank (from 1), site, unit, auroc,
-    average_precision, effect (standardised mean difference), ties (units of the model that share the last chosen
-    unit's score: above 1 the cut was decided by the keys that follow). Order: score, then effect, then site in model
-    order (`order`, else that of the mapping), then unit. `bottom` takes the lowest scores, `both` half of each.
+    `responses` maps site to [sentence, unit]. Columns: language, rank (from 1), site, unit, auroc, average_precision,
+    effect (standardised mean difference), ties (units of the model that share the last chosen unit's AUROC: above 1 the
+    cut was decided by the keys that follow). Order: AUROC, then effect, then site in the order of the mapping, then
+    unit.
     """
-    sites = _in_order(responses, order)
-    signs = DIRECTIONS[known(direction, DIRECTIONS, "direction")]
-    known(score, SCORES, "score")
-    units = sum(responses[site].shape[1] for site in sites)
-    if not len(signs) <= k <= units:
-        raise ValueError(f"k = {k} but the {len(sites)} sites hold {units} units; take k from {len(signs)} to {units}")
-    shares = dict(zip(signs, (k,) if len(signs) == 1 else (k - k // 2, k // 2)))
-    found = [_candidates(site, scores(responses[site], labels), score, shares) for site in sites]
-    found = pd.concat(found, ignore_index=True)
-    found = pd.concat([_cut(part, score, shares[sign]) for (_, sign), part in found.groupby(["language", "sign"])])
-    effects = [_effects(part, responses[site], labels) for site, part in found.groupby("site", sort=False)]
-    found["effect"] = pd.concat(effects)
-    found["place"] = found["site"].map({site: place for place, site in enumerate(sites)})
-    found["language"] = pd.Categorical(found["language"], pd.unique(np.asarray(labels)))
-    return _ranked(found, score, shares)
+    units = sum(array.shape[1] for array in responses.values())
+    if not 1 <= k <= units:
+        raise ValueError(f"k = {k} but the {len(responses)} sites hold {units} units; take k from 1 to {units}")
+    found = pd.concat([_candidates(site, array, labels, k) for site, array in responses.items()], ignore_index=True)
+    parts = []
+    for _, part in found.groupby("language", sort=False):
+        last = part["auroc"].nlargest(k).iloc[-1]
+        part = part[part["auroc"] >= last].assign(ties=(part["auroc"] == last).sum())
+        part = part.join(_effects(part, responses, labels))
+        part = part.sort_values(["auroc", "effect"], ascending=False).head(k)  # equals stay by site and unit
+        parts.append(part.assign(rank=range(1, k + 1)))
+    columns = ["language", "rank", "site", "unit", "auroc", "average_precision", "effect", "ties"]
+    return pd.concat(parts, ignore_index=True)[columns].astype({"language": object})
 
 
 def values(responses: Mapping, labels, experts: pd.DataFrame) -> pd.DataFrame:
@@ -81,21 +74,36 @@ def values(responses: Mapping, labels, experts: pd.DataFrame) -> pd.DataFrame:
 
     Percentiles interpolate linearly. These are the values that interventions write into the units.
     """
-    experts = experts.reset_index(drop=True)
-    parts = [_own_values(part, responses[site], labels) for site, part in _by_site(experts, responses)]
+    parts = []
+    for rows, own, _ in _answers(experts, responses, labels):
+        middle, high = np.percentile(own, [50, 90], axis=0)
+        table = {"value_mean": own.mean(0), "value_median": middle, "value_p90": high}
+        parts.append(pd.DataFrame(table, rows.index))
     return experts.join(pd.concat(parts))
 
 
 def heldout(experts: pd.DataFrame, responses: Mapping, labels) -> pd.DataFrame:
     """The experts with auroc_heldout, their AUROC on the given responses: sentences that did not choose them."""
-    experts, parts = experts.reset_index(drop=True), []
-    for site, part in _by_site(experts, responses):
-        units = np.unique(part["unit"])
-        table = auroc(_columns(responses[site], units), labels)
-        _check_languages(part, table.index)
-        rows, columns = table.index.get_indexer(part["language"]), np.searchsorted(units, part["unit"])
+    parts = []
+    for array, part in _by_site(experts, responses):
+        units, columns = np.unique(part["unit"], return_inverse=True)
+        table = auroc(array[:, units], labels)
+        rows = [table.index.get_loc(known(language, table.index, "sentences in")) for language in part["language"]]
         parts.append(pd.Series(table.to_numpy()[rows, columns], part.index, name="auroc_heldout"))
     return experts.join(pd.concat(parts))
+
+
+def tested(
+    k: int, fit: tuple[Mapping, Sequence], test: tuple[Mapping, Sequence], *, permutations: int, seed: int = 0
+) -> pd.DataFrame:
+    """The experts of `top` chosen on `fit`, with their values there, auroc_heldout on `test`, and luck.
+
+    `fit` and `test` are responses with their labels. Luck is the best AUROC of any unit, over so many `permutations` of
+    the labels of `fit`.
+    """
+    found = heldout(values(*fit, top(k, *fit)), *test)
+    best = permuted_maximum(*fit, n=permutations, seed=seed).groupby("language")["auroc"].max()
+    return found.assign(luck=found["language"].map(best))
 
 
 def overlap(experts: pd.DataFrame) -> pd.DataFrame:
@@ -105,133 +113,73 @@ def overlap(experts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["language", "other", "shared"])
 
 
-def token_baseline(tokens, labels) -> pd.DataFrame:
-    """table[language, auroc]: how well the number of tokens alone tells the language; experts have to beat it."""
-    table = auroc(np.asarray(tokens, float)[:, None], labels)
-    return table[0].rename("auroc").reset_index()
-
-
-def permuted_maximum(responses: Mapping, labels, *, n: int = 20, seed: int = 0, within=None) -> pd.DataFrame:
+def permuted_maximum(responses: Mapping, labels, *, n: int = 20, seed: int = 0) -> pd.DataFrame:
     """table[language, replicate, auroc]: the best AUROC of any unit when languages are dealt to rows by chance.
 
-    Units are ranked once for all `n` permutations; each then costs one matrix product. `within` (one id per row,
-    such as the sentence) deals languages only among the rows of one id.
+    Units are ranked once for all `n` permutations; each then costs one matrix product.
     """
     rng = np.random.default_rng(seed)
     languages, codes = _languages(next(iter(responses.values())), labels)
-    block = np.zeros(len(codes)) if within is None else pd.factorize(np.asarray(within))[0]
-    home = np.argsort(block, kind="stable")
-    deals = np.empty((n, len(codes)), int)
-    for deal in deals:
-        deal[home] = codes[np.lexsort((rng.random(len(codes)), block))]
+    deals = np.array([codes[np.argsort(rng.random(len(codes)))] for _ in range(n)])
     chosen = np.concatenate(deals[:, :, None] == np.arange(len(languages)), axis=1).astype(float)
-    best = np.zeros(n * len(languages))
-    size = np.tile(np.bincount(codes), n)
+    best, size = np.zeros(n * len(languages)), np.tile(np.bincount(codes), n)
     for array in responses.values():
-        _languages(array, labels)
         for sums in sorting.products(array, chosen):
             best = np.maximum(best, sorting.area(sums, size, len(codes)).max(axis=0))
     keys = pd.MultiIndex.from_product([range(n), languages], names=["replicate", "language"])
     return pd.DataFrame({"auroc": best}, keys).reset_index()[["language", "replicate", "auroc"]]
 
 
-# --- rows, columns and checks -----------------------------------------------------------------------------------------
+# --- parts ------------------------------------------------------------------------------------------------------------
 
 
-def _languages(responses, labels):
+def _languages(responses, labels) -> tuple[list, np.ndarray]:
     """The languages in order of appearance, and the number of the language of each row."""
-    rows, labels = len(responses), pd.Series(labels).to_numpy()
+    rows, labels = len(responses), np.asarray(labels, dtype=object)
     if rows != len(labels):
         raise ValueError(f"{rows} activation rows but {len(labels)} label rows; filter both with .where()")
     codes, languages = pd.factorize(labels)
     if (codes < 0).any():
         raise ValueError(f"{(codes < 0).sum()} of {rows} rows have no language; drop them with .where()")
     if len(languages) < 2:
-        raise ValueError(f"{rows} rows but {len(languages)} language; an expert is told apart from at least one other")
+        raise ValueError(f"{rows} rows but {len(languages)} language; an expert needs at least one other to tell from")
     return list(languages), codes
 
 
-def _columns(responses, units):
-    """Some units' responses [sentence, unit] in float64."""
-    return sorting.array(responses[:, units]).astype(np.float64)
-
-
-def _check_languages(experts, known):
-    missing = sorted(set(experts["language"]) - set(known))
-    if missing:
-        raise LookupError(f"no rows in {', '.join(missing)}, whose experts are asked for; the rows hold {list(known)}")
-
-
-def _in_order(responses, order):
-    """Site names in model order, each of them among the responses."""
-    sites = list(responses) if order is None else [site for site in order if site in responses]
-    left = set(responses) - set(sites)
-    if left:
-        raise LookupError(f"{len(left)} of {len(responses)} sites are not in `order`, such as {min(left)!r}; add them")
-    return sites
-
-
-def _by_site(experts, responses):
-    """The experts' rows site by site."""
-    for site, part in experts.groupby("site", sort=False):
-        yield known(site, list(responses), "site"), part
-
-
-# --- choosing ---------------------------------------------------------------------------------------------------------
-
-
-def _candidates(site, pair, score, shares):
-    """The units of one site that can be among the best of the model, ties at the cut included."""
-    table, parts = getattr(pair, score), []
-    for sign, share in shares.items():
-        signed = sign * table.to_numpy()
-        place = max(0, signed.shape[1] - share)
-        for row, cut in enumerate(np.partition(signed, place, axis=1)[:, place]):
-            units = np.flatnonzero(signed[row] >= cut)
-            both = {name: values.to_numpy()[row, units] for name, values in pair._asdict().items()}
-            keys = {"language": table.index[row], "sign": sign, "site": site, "unit": units}
-            parts.append(pd.DataFrame(keys | both))
+def _candidates(site: str, responses, labels, k: int) -> pd.DataFrame:
+    """The units of one site that can be among the k best of the model, ties at the cut included."""
+    found, parts = scores(responses, labels), []
+    for language, areas in found.auroc.iterrows():
+        units = areas.index[areas >= areas.nlargest(k).iloc[-1]]
+        both = {name: table.loc[language, units].to_numpy() for name, table in found._asdict().items()}
+        parts.append(pd.DataFrame({"language": language, "site": site, "unit": units} | both))
     return pd.concat(parts)
 
 
-def _cut(part, score, share):
-    """The rows at or above the last place, of one language and direction, with the number tied at that place."""
-    signed = part["sign"] * part[score]
-    last = signed.nlargest(share).iloc[-1]
-    return part[signed >= last].assign(ties=int((signed == last).sum()))
+def _by_site(experts: pd.DataFrame, responses: Mapping) -> Iterator[tuple]:
+    """Each site's responses with its rows of the experts."""
+    for site, part in experts.groupby("site", sort=False):
+        yield responses[known(site, responses, "site")], part
 
 
-def _effects(part, responses, labels):
-    """Standardised mean difference of each row's unit between its language and the rest (pooled deviation)."""
-    effects, labels = pd.Series(0.0, part.index), pd.Series(labels).to_numpy()
-    for language, rows in part.groupby("language"):
-        columns, own = _columns(responses, rows["unit"].to_numpy()), labels == language
-        means = columns[own].mean(0) - columns[~own].mean(0)
-        spread = np.sqrt((columns[own].var(0) * own.sum() + columns[~own].var(0) * (~own).sum()) / len(own))
+def _answers(
+    experts: pd.DataFrame, responses: Mapping, labels
+) -> Iterator[tuple[pd.DataFrame, np.ndarray, np.ndarray]]:
+    """Rows of one site and language, with their units' responses to that language and to the rest, in float64."""
+    labels = np.asarray(labels)
+    for array, part in _by_site(experts, responses):
+        for language, rows in part.groupby("language"):
+            own = labels == known(language, labels, "sentences in")
+            columns = array[:, rows["unit"].to_numpy()].astype(np.float64)
+            yield rows, columns[own], columns[~own]
+
+
+def _effects(experts: pd.DataFrame, responses: Mapping, labels) -> pd.Series:
+    """Standardised mean difference of each expert's unit between its language and the rest (pooled deviation)."""
+    parts = []
+    for rows, own, rest in _answers(experts, responses, labels):
+        means = own.mean(0) - rest.mean(0)
+        spread = np.sqrt((own.var(0) * len(own) + rest.var(0) * len(rest)) / (len(own) + len(rest)))
         with np.errstate(divide="ignore", invalid="ignore"):
-            effects[rows.index] = np.where(means == 0, 0.0, means / spread)
-    return effects
-
-
-def _ranked(found, score, shares):
-    """The chosen rows in their documented order."""
-    found = found.assign(worst=-found["sign"] * found[score], least=-found["sign"] * found["effect"])
-    keys = ["language", "sign", "worst", "least", "place", "unit"]
-    found = found.sort_values(keys, ascending=[True, False] + 4 * [True])
-    found["rank"] = found.groupby(["language", "sign"], observed=True).cumcount() + 1
-    found = found[found["rank"] <= found["sign"].map(shares)]
-    found["direction"] = found["sign"].map({1: "top", -1: "bottom"})
-    columns = ["language", "direction", "rank", "site", "unit", *SCORES, "effect", "ties"]
-    return found[columns].astype({"language": object}).reset_index(drop=True)
-
-
-def _own_values(part, responses, labels):
-    """Mean, median and 90th percentile of each row's unit over the sentences of its language."""
-    labels, parts = pd.Series(labels).to_numpy(), []
-    _check_languages(part, pd.unique(labels))
-    for language, rows in part.groupby("language"):
-        columns = _columns(responses, rows["unit"].to_numpy())[labels == language]
-        middle, high = np.percentile(columns, [50, 90], axis=0)
-        table = {"value_mean": columns.mean(0), "value_median": middle, "value_p90": high}
-        parts.append(pd.DataFrame(table, rows.index))
+            parts.append(pd.Series(np.where(means == 0, 0.0, means / spread), rows.index, name="effect"))
     return pd.concat(parts)

@@ -19,23 +19,10 @@ def sums(responses, codes, count: int):
     """Twice the summed ranks and the summed precisions at own rows, each [unit, language].
 
     `responses` are [sentence, unit], `codes` the number of each row's language, below `count`. Rank 1 is the greatest
-    response; ties share their mean rank and their last precision. NaN and infinity raise, naming the units. A CUDA
-    tensor is sorted where it lies.
+    response; ties share their mean rank and their last precision. ValueError naming units with NaN or infinity.
     """
-    if torch.is_tensor(responses) and responses.is_cuda:
-        return sums_on_device(responses, codes, count)
     codes = codes.astype(np.uint16)
     return tuple(np.concatenate(part) for part in zip(*_chunked(lambda keys: _walk(keys, codes, count), responses)))
-
-
-def sums_on_device(responses: torch.Tensor, codes, count: int):
-    """What `sums` gives, from torch sorts on the tensor's own device, in blocks of units."""
-    codes, rows = torch.as_tensor(codes.astype(np.int64), device=responses.device), len(codes)
-    blocks = responses.detach().T.split(max(1, 2**24 // rows))
-    bad = torch.cat([~block.isfinite().all(1) for block in blocks])
-    _check_finite(bad.nonzero()[:, 0].tolist(), len(bad))
-    parts = [_block_sums(block, codes, count) for block in blocks]
-    return tuple(torch.cat(part).cpu().numpy() for part in zip(*parts))
 
 
 def products(responses, weights):
@@ -49,17 +36,9 @@ def area(ranks, size, rows: int):
     return (2 * size * rest + size * (size + 1) - ranks) / (2 * size * rest)
 
 
-def array(responses):
-    """A numpy array of the same values, without a copy where there can be; bfloat16 becomes float32."""
-    if torch.is_tensor(responses):
-        responses = responses.detach()
-        return (responses.float() if responses.dtype == torch.bfloat16 else responses).cpu().numpy()
-    return np.asarray(responses)
-
-
 def _chunked(function, responses) -> list:
     """`function` of the sorted keys of each chunk of units, in order, on as many threads as torch uses."""
-    by_unit = array(responses).T
+    by_unit = np.asarray(responses).T
     step = max(1, _CHUNK // max(1, by_unit.shape[1]))
 
     def part(start):
@@ -69,7 +48,10 @@ def _chunked(function, responses) -> list:
     starts = range(0, len(by_unit), step)
     with ThreadPoolExecutor(min(torch.get_num_threads(), max(1, len(starts)))) as pool:
         results, bad = zip(*pool.map(part, starts))
-    _check_finite(np.flatnonzero(np.concatenate(bad)), len(by_unit))
+    wrong = np.flatnonzero(np.concatenate(bad)).tolist()
+    if wrong:
+        fact = f"{len(wrong)} of {len(by_unit)} units hold NaN or infinite responses (units {str(wrong[:8])[1:-1]})"
+        raise ValueError(f"{fact}; drop the sentences that cause them, or run the model in float32")
     return list(results)
 
 
@@ -140,29 +122,3 @@ def _ranks(keys):
                 ranks[unit, row[i] & _LOW] = start + end + 1
             start = end
     return ranks
-
-
-def _block_sums(block, codes, count):
-    """Both sums [unit, language] of a block [unit, sentence]: a block of ties is told by its first and last place."""
-    place = torch.arange(1, block.shape[1] + 1, device=block.device)
-    value, order = block.sort(dim=1, descending=True)
-    edge = torch.ones(len(block), len(place) + 1, dtype=torch.bool, device=block.device)
-    edge[:, 1:-1] = value[:, 1:] != value[:, :-1]
-    start = torch.where(edge[:, :-1], place - 1, 0).cummax(1).values
-    end = torch.where(edge[:, 1:], place, len(place)).flip(1).cummin(1).values.flip(1)
-    own, ranks, precision = codes[order], [], []
-    for code in range(count):
-        mine = own == code
-        seen = mine.cumsum(1).gather(1, end - 1)
-        ranks.append(((start + end + 1) * mine).sum(1).double())
-        precision.append((mine * seen / end.double()).sum(1))
-    return torch.stack(ranks, 1), torch.stack(precision, 1)
-
-
-def _check_finite(bad, units):
-    if len(bad):
-        names = ", ".join(map(str, bad[:8])) + (", ..." if len(bad) > 8 else "")
-        raise ValueError(
-            f"{len(bad)} of {units} units hold NaN or infinite responses (units {names}); "
-            "drop the sentences that cause them, or run the model in float32"
-        )
