@@ -119,41 +119,55 @@ def test_the_frontier_keeps_what_nothing_else_beats(compared):
     assert compared.frontier.any() and compared[compared.frontier].top1.max() == best.top1
 
 
+def answer(*asked):
+    said, table = findings.answer(*asked)
+    assert said.startswith("**") and said.endswith("**") and len(said.split()) <= 40
+    return said[2:-2], table
+
+
 def test_findings_take_their_verdicts_from_the_intervals(compared):
     gain = pd.DataFrame(
         [("experts", 1, 0.1, 0.05, 0.2), ("experts", 2, -0.1, -0.2, -0.05), ("random", 1, 0.1, -0.1, 0.2)]
         + [("experts less random", 1, 0.1, 0.05, 0.2), ("experts less matched", 1, 0.1, -0.1, 0.2)],
         columns=["units", "layer", "change", "low", "high"],
-    )
-    text = findings.finding("gain", gain, 5)
+    ).assign(k=5)
+    text, table = answer("gain", pd.concat([gain, gain.assign(k=20)]), 5)
     assert text == (
-        "**5 experts overwritten raise top-1 at layer 1 and lower it at layer 2; "
-        "they gain more than random at layer 1 and than matched at no layer.**"
+        "5 experts overwritten raise top-1 at layer 1 and lower it at layer 2; "
+        "they gain more than random at layer 1 and than matched at no layer."
     )
-    alone = findings.finding("gain", gain.assign(low=np.nan, high=np.nan), 5)
+    assert table.loc["experts", 2] == -0.1
+    alone, _ = answer("gain", gain.assign(low=np.nan, high=np.nan), 5)
     assert "what 5 experts change cannot be judged" in alone
-    assert ", above post-hoc projection (0.50), at" in findings.finding("price", compared, 0.5)
-    assert ", below post-hoc projection (1.10), at" in findings.finding("price", compared, 1.1)
-    unclear = findings.finding("price", compared.assign(low=-1, high=1), 0.8)
+    with pytest.raises(LookupError, match="no k 80; did you mean 5"):
+        findings.answer("gain", gain, 80)
+    kinds = pd.DataFrame(
+        [("plain", 0.1, 0.05, 0.2), ("mixed", -0.1, -0.2, 0.1)], columns=["metric", *gain.columns[2:5]]
+    )
+    text, _ = answer("beyond", kinds.assign(units="experts less random units", layer=3), 5)
+    assert text.endswith("plain above it (+0.100), mixed not distinguishable from it (-0.100).")
+    text, edge = answer("price", compared, 0.5)
+    assert ", above post-hoc projection, 0.50, at" in text and len(edge) == compared.frontier.sum()
+    assert ", below post-hoc projection, 1.10, at" in answer("price", compared, 1.1)[0]
+    unclear, _ = answer("price", compared.assign(low=-1, high=1), 0.8)
     assert ", not distinguishable from post-hoc projection" in unclear
-    assert "no perplexity" in findings.finding("price", compared.assign(perplexity=np.nan), 0.5)
-    assert all(len(said.split()) <= 40 for said in (text, alone, unclear))
+    assert "no perplexity" in answer("price", compared.assign(perplexity=np.nan), 0.5)[0]
     with pytest.raises(LookupError, match="no question 'prize'; did you mean price"):
-        findings.finding("prize", compared, 0.5)
+        findings.answer("prize", compared, 0.5)
 
 
 def test_findings_of_what_is_left_out_and_of_k_name_the_numbers():
-    rows = [("A", 1, 0.2, 0.6, 0.3), ("B", 1, 0.2, 0.6, 0.3), ("A", 0, 0.2, 0.3, 0.3), ("B", 0, 0.2, 0.3, 0.3)]
-    table = pd.DataFrame(rows, columns=["group", "layer", "untouched", "seen", "unseen"]).assign(left_out="family")
-    both = pd.concat([table, table.assign(left_out="language", unseen=0.2)])
-    text = findings.finding("left_out", both)
-    assert "without the family by +0.100 [+0.100, +0.100], above zero, and with it by +0.400 (layer 1)" in text
-    assert "language by +0.000 [+0.000, +0.000], not distinguishable from zero" in text and len(text.split()) <= 40
-    assert "none can be left out" in findings.finding("left_out", table[:0])
+    rows = [("fitted with it", 0, 0.1, 0.1, 0.1), ("fitted with it", 1, 0.4, 0.3, 0.5)]
+    rows += [("fitted without it", 0, 0.3, 0.2, 0.4), ("fitted without it", 1, 0.1, 0.05, 0.15)]
+    table = pd.DataFrame(rows, columns=["fit", "layer", "gain", "low", "high"]).assign(left_out="family")
+    text, shown = answer("left_out", pd.concat([table, table.assign(left_out="language", low=0.0)], ignore_index=True))
+    assert "without the family, +0.100, above zero, against +0.400 with it (layer 1)" in text
+    assert "the language, +0.100, not distinguishable from zero" in text and set(shown.layer) == {1}
+    assert "none can be left out" in answer("left_out", table[:0])[0]
     written = pd.DataFrame({"k": [0, 5, 20], "share": [0.1, 0.4, 0.9], "own": [5.0, 8.0, 50.0], "others": 9.0})
-    text = findings.finding("written", written, "A1")
-    assert "is 5: the share of text in A1 goes from 0.10 to 0.40" in text and len(text.split()) <= 40
-    assert "No k keeps held-out A1" in findings.finding("written", written.assign(own=[1, 3, 9]), "A1")
+    assert "is 5: the share of text in A1 goes from 0.10 to 0.40" in answer("written", written, "A1")[0]
+    assert "No k keeps held-out A1" in answer("written", written.assign(own=[1, 3, 9]), "A1")[0]
+    assert "writes nothing" in answer("written", written[:0], "A1")[0]
 
 
 def test_a_plan_that_cannot_be_fitted_is_left_out_with_a_warning():

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "results": ["current_run", "folder", "latest", "inline", "read_summary", "stamp", "write_figure"],
-        "stats": ["contrasts", "mean_interval", "verdict"],
+        "stats": ["by_group", "contrasts", "mean_interval", "verdict"],
         "store": ["key", "read_table", "table", "write_table"],
     },
 )

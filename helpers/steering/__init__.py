@@ -1,7 +1,7 @@
 """Study A: experts of a language, edits of a model, and what edits do.
 
 `auroc` ranks units, `fit` makes any method's edits, `steered` applies them, `effects` measures. A method is one
-function in `methods.METHODS`.
+function in `METHODS`.
 """
 
 import lazy_loader
@@ -9,9 +9,12 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "hooks": ["Edit", "LowRank", "steered"],
-        "methods": ["METHODS", "fit"],
-        "fitting": ["Fitting"],
+        "comparison": ["catalogue", "compare", "paraphrased", "written"],
         "experts": ["auroc", "top"],
+        "findings": ["answer"],
+        "fitting": ["Fitting"],
+        "hooks": ["Edit", "LowRank", "save", "steered"],
+        "measuring": ["along", "effects", "left_out", "posthoc"],
+        "methods": ["METHODS", "fit"],
     },
 )

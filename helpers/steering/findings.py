@@ -1,70 +1,88 @@
-"""What steering did, in one sentence each: tables in, text out, verdicts from intervals alone."""
+"""What steering did: tables in; one sentence, its verdict from intervals alone, and at most one table out."""
 
 import pandas as pd
 
 from helpers.common.lookup import known
-from helpers.common.stats import OFF, mean_interval, span, verdict
+from helpers.common.stats import OFF, verdict
+
+Answer = tuple[str, pd.DataFrame]
 
 
-def finding(question: str, *tables, **options) -> str:
-    """The answer to one of the questions gain, price, left_out and written: a sentence in bold."""
-    return f"**{_ANSWERS[known(question, _ANSWERS, 'question')](*tables, **options)}**"
+def answer(question: str, *tables: object) -> Answer:
+    """A sentence in bold and the table that it sums up, for one of the questions of `QUESTIONS`, from its tables."""
+    said, table = QUESTIONS[known(question, QUESTIONS, "question")](*tables)
+    return f"**{said}**", table.round(3)
 
 
-def gain(table: pd.DataFrame, k: int) -> str:
-    """At which layers experts change retrieval, and gain more than other units, from `stats.contrasts` at one k."""
-    if table.low.isna().all():
-        return f"With one language steered to, what {k} experts change cannot be judged."
-    told = {units: _layers(rows) for units, rows in table.groupby("units", sort=False)}
+def gain(table: pd.DataFrame, k: int) -> Answer:
+    """At which layers k experts change retrieval, and gain more than other units, from `stats.contrasts`."""
+    part = table[table["k"] == known(k, table["k"].unique(), "k")]
+    shown = part.pivot(index="units", columns="layer", values="change")
+    if part.low.isna().all():
+        return f"With one language steered to, what {k} experts change cannot be judged.", shown
+    told = {units: _layers(rows) for units, rows in part.groupby("units", sort=False)}
     more = [f"than {name.partition(' less ')[2]} {above}" for name, (above, _) in told.items() if " less " in name]
     up, down = told["experts"]
-    return f"{k} experts overwritten raise top-1 {up} and lower it {down}; they gain more {' and '.join(more)}."
+    return f"{k} experts overwritten raise top-1 {up} and lower it {down}; they gain more {' and '.join(more)}.", shown
 
 
 def _layers(rows: pd.DataFrame) -> list[str]:
     """Where the interval lies above 0, and where below."""
-    found = [verdict(row.low, row.high) for row in rows.itertuples()]
-    places = ([layer for layer, way in zip(rows.layer, found) if way == side] for side in OFF)
-    return [f"at layer {', '.join(map(str, at))}" if at else "at no layer" for at in places]
+    ways = [verdict(row.low, row.high) for row in rows.itertuples()]
+    places = [", ".join(str(layer) for layer, way in zip(rows.layer, ways) if way == side) for side in OFF]
+    return [f"at layer {place}" if place else "at no layer" for place in places]
 
 
-def price(table: pd.DataFrame, posthoc: float) -> str:
-    """How the best method of `comparison.compare` stands to post-hoc projection, and what it costs."""
+def beyond(table: pd.DataFrame, k: int) -> Answer:
+    """How each kind of retrieval changes at one layer, beyond what as many random units do."""
+    rows = table[table.units == "experts less random units"]
+    told = [f"{row.metric} {verdict(row.low, row.high)} it ({row.change:+.3f})" for row in rows.itertuples()]
+    layer = f"at layer {rows.layer.iloc[0]}"
+    return f"Against the change by as many random units {layer}, {k} experts leave retrieval: {', '.join(told)}.", table
+
+
+def price(table: pd.DataFrame, posthoc: float) -> Answer:
+    """How the best method of `comparison.compare` stands to post-hoc projection, and what it costs; the frontier."""
+    shown = table.loc[table.frontier, ["method", "setting", "strength", "perplexity", "top1", "share"]]
     untouched, best = table.iloc[0], table.loc[table.top1.idxmax()]
     how = verdict(untouched.top1 + best.low, untouched.top1 + best.high, posthoc)
-    text = f"The best edit, {_named(best)}, takes top-1 from {untouched.top1:.2f} to {best.top1:.2f}, {how} post-hoc"
-    text = f"{text} projection ({posthoc:.2f})"
+    text = f"The best edit, {_named(best)}, has top-1 {best.top1:.2f} ({untouched.top1:.2f} untouched), {how} post-hoc"
     if table.perplexity.isna().all():
-        return f"{text}; an encoder has no perplexity."
+        return f"{text} projection, {posthoc:.2f}; an encoder has no perplexity.", shown
     cheap = table[table.perplexity <= 1.1 * untouched.perplexity]
     fair, times = cheap.loc[cheap.top1.idxmax()], best.perplexity / untouched.perplexity
-    return f"{text}, at {times:.2f} times the perplexity; within 1.10 times, {_named(fair)} reaches {fair.top1:.2f}."
+    text = f"{text} projection, {posthoc:.2f}, at {times:.2f} times the perplexity"
+    return f"{text}; up to 1.1 times, {_named(fair)} has {fair.top1:.2f}.", shown.sort_values("perplexity")
 
 
-def left_out(table: pd.DataFrame, *, seed: int = 0) -> str:
-    """What erasure gains for languages that it was not fitted on, at the best layer, from `measuring.left_out`."""
-    text = []
+def left_out(table: pd.DataFrame) -> Answer:
+    """What erasure gains for languages that it was not fitted on, from table[left_out, fit, layer, gain, low, high]."""
+    text, shown = [], []
     for kind, part in table.groupby("left_out", sort=False):
-        layer = part.groupby("layer").seen.mean().idxmax()
-        at = part[part.layer == layer]
-        seen, unseen = (mean_interval(at[fit] - at.untouched, at.group, seed=seed) for fit in ("seen", "unseen"))
-        told = f"{unseen.estimate:+.3f} {span(unseen.low, unseen.high)}, {verdict(unseen.low, unseen.high)} zero"
-        text.append(f"fitted without the {kind} by {told}, and with it by {seen.estimate:+.3f} (layer {layer})")
-    return f"Erasure changes top-1, {'; '.join(text)}." if text else "With so few languages none can be left out."
+        seen = part.loc[part[part.fit == "fitted with it"].gain.idxmax()]
+        shown.append(part[part.layer == seen.layer])
+        row = shown[-1].set_index("fit").loc["fitted without it"]
+        way = f"{row.gain:+.3f}, {verdict(row.low, row.high)} zero"
+        text.append(f"the {kind}, {way}, against {seen.gain:+.3f} with it (layer {seen.layer})")
+    if not text:
+        return "With so few languages none can be left out.", table
+    return f"Erasure's gain in top-1 without {'; without '.join(text)}.", pd.concat(shown)
 
 
-def written(table: pd.DataFrame, toward: str) -> str:
+def written(table: pd.DataFrame, toward: str) -> Answer:
     """The largest k whose text costs at most twice the untouched perplexity, from `comparison.written`."""
+    if table.empty:
+        return "This model is an encoder: it writes nothing.", table
     untouched, fair = table.iloc[0], table[(table.own <= 2 * table.own.iloc[0]) & (table.k > 0)]
     if fair.empty:
-        return f"No k keeps held-out {toward} within twice its untouched perplexity."
+        return f"No k keeps held-out {toward} within twice its untouched perplexity.", table
     best = fair.loc[fair.k.idxmax()]
     share = f"the share of text in {toward} goes from {untouched.share:.2f} to {best.share:.2f}"
-    return f"The largest k within twice the untouched perplexity of held-out {toward} is {best.k:.0f}: {share}."
+    return f"The largest k within twice the untouched perplexity of {toward} is {best.k:.0f}: {share}.", table
 
 
 def _named(row: pd.Series) -> str:
     return f"{row.method} ({row.setting}, strength {row.strength:g})" if row.setting else row.method
 
 
-_ANSWERS = dict(gain=gain, price=price, left_out=left_out, written=written)
+QUESTIONS = dict(gain=gain, beyond=beyond, price=price, left_out=left_out, written=written)
