@@ -66,6 +66,15 @@ def test_other_parameters_compute_again_and_equal_ones_do_not(tmp_path):
     assert (again["unit"] == 7).all()
 
 
+def test_a_cached_table_is_computed_again_for_other_things_and_by_other_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "DATA", tmp_path)
+    assert_frame_equal(store.cached("abx", {"k": 5}, lambda: FRAME), store.cached("abx", {"k": 5}, refuse))
+    assert (store.cached("abx", {"k": 6}, lambda: FRAME.assign(unit=7))["unit"] == 7).all()
+    monkeypatch.setattr(store, "code", lambda: "other")
+    assert (store.cached("abx", {"k": 5}, lambda: FRAME.assign(unit=9))["unit"] == 9).all()
+    assert len(leftovers(tmp_path / "cache" / "abx")) == 3
+
+
 @pytest.mark.parametrize("name", ["table.parquet", "arrays.safetensors"])
 def test_provenance_is_kept_in_the_file(tmp_path, monkeypatch, name):
     monkeypatch.setenv("ISOGLOSS_RUN", "01-abc")

@@ -48,6 +48,12 @@ def table(path: Path, compute: Callable[[], pd.DataFrame], *, provenance: Mappin
     return read_table(write_table(path, compute(), provenance=provenance))  # the first and later calls return the same
 
 
+def cached(kind: str, about: Mapping, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """The table that `compute` makes `about` something, kept in `data/cache/<kind>`; made again by changed code."""
+    about = {**about, "code": code()}
+    return table(DATA / "cache" / kind / f"{key(about)}.parquet", compute, provenance=about)
+
+
 def write_table(path: Path, content: pd.DataFrame, *, provenance: Mapping | None = None) -> Path:
     """The path, now holding the table as parquet with page checksums and the provenance in its metadata."""
     columns = pa.Table.from_pandas(content)
