@@ -15,7 +15,7 @@ import pooch
 import pytest
 
 from helpers import corpora
-from helpers.corpora import registry, typology
+from helpers.corpora import loading, registry, typology
 from helpers.world import worlds
 
 COLUMNS = ["language", "sentence", "text", "topic"]
@@ -51,7 +51,7 @@ TREE = """# sent_id = s1
 def folder(tmp_path, monkeypatch):
     """An empty data folder, and no other."""
     monkeypatch.setenv("ISOGLOSS_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(corpora, "DATA", tmp_path / "home")
+    monkeypatch.setattr(loading, "DATA", tmp_path / "home")
     return tmp_path / "data"
 
 
@@ -145,13 +145,13 @@ def test_what_is_not_there_says_how_to_fetch_it(folder):
         (lambda: corpora.load("sib20"), "corpus 'sib20'.*sib200"),
         (lambda: corpora.load("sib200", split="train"), "split 'train'.*fit, dev, test"),
         (lambda: corpora.load("sib200", ["deu_Lat"]), "'deu_Lat'.*deu_Latn"),
-        (lambda: corpora.load("world", ["A9"]), "'A9'.*A1"),
+        (lambda: corpora.load("world", ["A9"]), "'A9'.*A4"),
         (lambda: corpora.load("world:nowhere"), "nowhere"),
         (lambda: corpora.load("ud:nowhere"), "no folder that exists; write ud:PATH"),
         (lambda: corpora.load("csv"), "no file that exists; write csv:PATH"),
         (lambda: corpora.load("pud:here"), "set ISOGLOSS_DATA"),
         (lambda: corpora.treebank("sib200", "deu_Latn"), "no trees"),
-        (lambda: corpora.fetch("flores"), "only sib200, pud, tatoeba"),
+        (lambda: corpora.fetch("flores"), "no corpus to fetch 'flores'.*sib200.*read where they lie"),
         (lambda: corpora.fetch("pud", ["mlt_Latn"]), "'mlt_Latn'"),
     ],
 )
@@ -295,6 +295,32 @@ def test_a_csv_may_bring_topics_and_splits(tmp_path):
         corpora.load(f"csv:{path}", split="dev")
 
 
+def test_a_csv_without_splits_has_none_for_pretraining(tmp_path):
+    path = write(tmp_path / "own.csv", "language,sentence,text\nxx,1,a\n")
+    with pytest.raises(LookupError, match="no sentence in split 'pretrain'"):
+        corpora.load(f"csv:{path}", split="pretrain")
+
+
+def test_the_first_sentences_are_the_same_in_every_language():
+    table = corpora.first(corpora.load("world", ["B1", "A1"]), 3)
+    assert table["sentence"].tolist() == ["test-000", "test-001", "test-002"] * 2 and table.index.tolist() == [
+        *range(6)
+    ]
+
+
+def test_a_world_is_found_by_the_name_of_its_corpus_and_no_other_corpus_has_one():
+    assert corpora.world_of("world") is worlds.build("default")
+    assert corpora.world_of("world:switched").name == "switched" and corpora.world_of("worldly") is None
+    assert corpora.world_of("csv:world.csv") is None
+
+
+def test_families_beyond_the_26th_have_names_of_two_letters(monkeypatch):
+    monkeypatch.setitem(worlds.NAMED, "wide", worlds.Options(families=28, per_family=2))
+    assert corpora.groups("world:wide", ["A1", "AA1", "AB2"]) == {"A1": "A", "AA1": "AA", "AB2": "AB"}
+    for notebook in (Path(__file__).parents[1] / "notebooks").glob("*.ipynb"):
+        assert "language.str[0]" not in notebook.read_text(), f"{notebook.name} reads a family off a name"
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
@@ -310,14 +336,6 @@ def test_a_damaged_csv_is_named(tmp_path, text, message):
     path = write(tmp_path / "own.csv", text)
     with pytest.raises(ValueError, match=message):
         corpora.load(f"csv:{path}")
-
-
-def test_parallel_keeps_common_sentences_or_says_there_are_none():
-    rows = [("x", "1", "a", None), ("x", "2", "b", None), ("y", "2", "c", None)]
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    assert corpora.parallel(table)["text"].tolist() == ["b", "c"]
-    with pytest.raises(ValueError, match="none of 2 sentences is in all 2 languages"):
-        corpora.parallel(table.iloc[[0, 2]])
 
 
 # the real files
@@ -486,5 +504,5 @@ def test_a_file_without_its_kind_is_told_how_to_write_it(tmp_path):
 def test_a_language_that_is_no_plain_name_is_refused(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text("language,sentence,text,split\n<b>x</b>,1,yes,test\n")
-    with pytest.raises(ValueError, match="language '<b>x</b>'; take letters"):
+    with pytest.raises(ValueError, match="<b>x</b> is of a language that is no plain name; take letters"):
         corpora.load(f"csv:{path}")

@@ -1,30 +1,29 @@
 """Sentences and treebanks of any corpus as long tables, their splits, and `fetch` for the files.
 
-One idea: a sentence id stands for one meaning, and a meaning belongs to one split. Corpora that come undivided are
-divided by a hash of that id, so a meaning falls on the same side in every language, on every machine. A file is
-looked up in the folder that ISOGLOSS_DATA names, then in `data/sources`, where `fetch` puts it.
+A sentence id stands for one meaning, and a meaning belongs to one split. Corpora that come undivided are divided by a
+hash of that id, so a meaning falls on the same side in every language, on every machine. A file is looked up in the
+folder that ISOGLOSS_DATA names, then in `data/sources`, where `fetch` puts it.
 """
 
 import contextlib
-import difflib
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 import pandas as pd
 
 from helpers import DATA
+from helpers.common.lookup import known
 from helpers.corpora import readers, registry, typology
 from helpers.world import worlds
 
 CORPORA = ("world", "sib200", "pud", "tatoeba", "flores", "ud", "csv")
 OWN = ("flores", "ud", "csv")  # followed by a path
 PARALLEL = ("world", "sib200", "pud", "flores")
-SPLITS = ("fit", "dev", "test")
-SHARES = {"fit": (0.0, 0.7), "dev": (0.7, 0.8), "test": (0.8, 1.0)}
+TREEBANKS = ("world", "pud", "ud")
+SPLITS = {"fit": (0.0, 0.7), "dev": (0.7, 0.8), "test": (0.8, 1.0)}  # the places of a corpus that comes undivided
 _HALVES = {"fit": (0.0, 0.75), "dev": (0.75, 1.0)}  # of a FLORES dev file, whose devtest is our test
 _SALT = 291  # the first that divides the 1000 ids of PUD into exactly 700, 100 and 200
 _FILES = {"fit": "train", "dev": "dev", "test": "test"}
@@ -36,29 +35,33 @@ def load(name: str, languages: Sequence[str] | None = None, split: str = "test")
 
     Names: world, world:NAME, sib200, pud, tatoeba, flores:DIR, ud:DIR, csv:PATH. Splits: fit, dev, test. No languages:
     all that are there. Languages come in the order asked for; in a parallel corpus their sentences come in one order,
-    and a language that lacks some is an error. Where nothing is parallel ids are scoped, as equal ids mean equal
-    meaning: by treebank ("cy_ccg:17") or by pair and line ("deu-eng:17"). LookupError: an unknown or absent corpus,
-    language or split, with the nearest name or the command that fetches. ValueError: a damaged file, with its line.
+    and a language that lacks some is an error. Elsewhere ids are scoped by treebank ("cy_ccg:17") or by pair and line
+    ("deu-eng:17"). LookupError: an unknown or absent corpus, language or split. ValueError: a damaged file.
     """
     kind, where = _parse(name, split)
     languages = [languages] if isinstance(languages, str) else list(dict.fromkeys(languages or []))
     if world := world_of(name):
         return world.sentences(_pick(languages, world.members, name), split)
-    rows = list(_READERS[kind](where, languages, split))
-    table = pd.DataFrame(rows, columns=["language", "sentence", "text", "topic"])
+    table = pd.DataFrame(_READERS[kind](where, languages, split), columns=["language", "sentence", "text", "topic"])
     if absent := [language for language in languages if language not in set(table["language"])] or table.empty:
         who = f" of {', '.join(absent)}" if languages else ""
         raise LookupError(f"{name} has no sentence{who} in split {split!r}")
-    if (odd := ~table["language"].str.fullmatch(r"[\w.+-]+")).any():
-        who = table["language"][odd].iloc[0]
-        raise ValueError(f"{name}: language {who!r}; take letters, digits and _.+- such as deu_Latn")
-    if (twice := table.duplicated(["language", "sentence"])).any():
-        raise ValueError(f"{name}: {_row(table, twice)} is there twice; every sentence of a language needs its own id")
-    if (empty := table["text"].str.strip() == "").any():
-        raise ValueError(f"{name}: {_row(table, empty)} has an empty text; leave the sentence out in every language")
+    _refuse(table, name)
     if languages:
         table = table.sort_values("language", key=lambda x: x.map(languages.index), kind="stable", ignore_index=True)
     return _aligned(table, name) if kind in PARALLEL else table
+
+
+def _refuse(table: pd.DataFrame, name: str) -> None:
+    """Raise ValueError for a sentence whose language, id or text cannot be used."""
+    faults = {
+        "is of a language that is no plain name; take letters": ~table["language"].str.fullmatch(r"[\w.+-]+"),
+        "is there twice; every sentence of a language needs its own id": table.duplicated(["language", "sentence"]),
+        "has an empty text; leave the sentence out in every language": table["text"].str.strip() == "",
+    }
+    for fault, rows in faults.items():
+        for language, sentence in table.loc[rows, ["language", "sentence"]].to_numpy()[:1]:
+            raise ValueError(f"{name}: {sentence!r} of {language} {fault}")
 
 
 def treebank(name: str, language: str, split: str = "test") -> pd.DataFrame:
@@ -67,25 +70,15 @@ def treebank(name: str, language: str, split: str = "test") -> pd.DataFrame:
     Names: world, world:NAME, pud, ud:DIR. Multiword ranges (1-2) and empty nodes (1.1) are left out.
     """
     kind, where = _parse(name, split)
-    if kind not in ("world", "pud", "ud"):
-        raise LookupError(f"{name} has no trees; treebanks are in world, pud and ud:DIR")
+    if kind not in TREEBANKS:
+        raise LookupError(f"{name} has no trees; treebanks are in {', '.join(TREEBANKS)}")
     if world := world_of(name):
         return world.treebank(_pick([language], world.members, name)[0], split)
     files = _treebanks(kind, where, split)
     path, scope = files[_pick([language], files, name)[0]]
     words = [(language, scope + sentence, *word) for sentence, _, tree in readers.conllu(path) for word in tree]
     table = pd.DataFrame(words, columns=["language", "sentence", *readers.Word._fields])
-    return table[_within(table["sentence"], split)].reset_index(drop=True) if kind == "pud" else table
-
-
-def parallel(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose sentence every language has, in one sentence order; ValueError where no sentence is shared."""
-    languages = table["language"].nunique()
-    counts = table.groupby("sentence")["language"].nunique()
-    shared = table[table["sentence"].map(counts) == languages]
-    if shared.empty:
-        raise ValueError(f"none of {len(counts)} sentences is in all {languages} languages; choose fewer languages")
-    return _aligned(shared, "table")
+    return table[_within(table["sentence"], SPLITS[split])].reset_index(drop=True) if kind == "pud" else table
 
 
 def first(table: pd.DataFrame, n: int) -> pd.DataFrame:
@@ -115,12 +108,12 @@ def annotated(name: str, table: pd.DataFrame, split: str = "test") -> pd.DataFra
     """The table with the columns family, script and gloss: what helps a reader to place a sentence and to read it.
 
     A gloss is the meaning in English words: the world's own, else the English text of the sentence, else empty. The
-    family of a real language is Glottolog's, by `typology`; it is empty where that package or the language is unknown.
+    family of a real language is Glottolog's; it is empty where its package or the language is unknown.
     """
     languages = list(table["language"].unique())
-    if grown := world_of(name):
-        places = grown.languages.set_index("language")
-        glosses = {sentence: meaning.gloss for sentence, meaning in grown.meanings(split).items()}
+    if world := world_of(name):
+        places = world.languages.set_index("language")
+        glosses = {sentence: meaning.gloss for sentence, meaning in world.meanings(split).items()}
     else:
         places = pd.DataFrame({"family": "", "script": groups(name, languages)}, index=languages)
         with contextlib.suppress(LookupError):
@@ -142,56 +135,45 @@ def fetch(
     Files that are there with the right checksum are kept, so an interrupted fetch goes on where it stopped. A file
     that is cut or changed never gets its name: ValueError with the expected and the actual checksum.
     """
-    if name not in registry.CORPORA:
-        known = ", ".join(registry.CORPORA)
-        raise LookupError(f"{name!r} cannot be fetched, only {known}; others are read where they lie")
-    files = registry.files(name)
+    hint = f"There are {', '.join(registry.CORPORA)}; others are read where they lie."
+    files = registry.files(known(name, registry.CORPORA, "corpus to fetch", hint))
     asked = [languages] if isinstance(languages, str) else list(languages or [])
     asked = [language for language in asked if (name, language) != ("tatoeba", "eng_Latn")]  # comes with every pair
-    chosen = set(_pick(asked, {file.language for file in files}, name))
-    wanted = [file for file in files if file.language in chosen]
-    return registry.download(wanted, base_url, Path(folder or DATA / "sources"))
+    chosen = _pick(asked, {file.language for file in files}, name)
+    return registry.download(
+        [file for file in files if file.language in chosen], base_url, Path(folder or DATA / "sources")
+    )
 
 
 def _parse(name: str, split: str) -> tuple[str, str]:
     """The corpus, and its folder, path or world; both corpus and split must be known."""
     kind, _, where = name.partition(":")
-    where = os.path.expanduser(where) if kind in OWN else where
     if kind not in CORPORA and os.path.isfile(name):
         raise LookupError(f"{name!r} is a file; write csv:{name}")
-    if kind not in CORPORA:
-        _unknown("corpus", name, CORPORA)
+    known(kind, CORPORA, "corpus")
     if kind in registry.CORPORA and where:
         raise LookupError(f"{name!r} takes no folder; write {kind!r} and set ISOGLOSS_DATA to the folder above it")
+    where = os.path.expanduser(where) if kind in OWN else where
     if kind in OWN and not (os.path.isfile if kind == "csv" else os.path.isdir)(where):
         raise LookupError(f"{name!r} names no {'file' if kind == 'csv' else 'folder'} that exists; write {kind}:PATH")
-    if split not in SPLITS and (kind, split) != ("csv", "pretrain"):
-        _unknown("split", split, SPLITS)
+    known(split, [*SPLITS, *["pretrain"] * (kind == "csv")], "split", f"There are {', '.join(SPLITS)}.")
     return kind, where
-
-
-def _unknown(what: str, name: str, known: Iterable[str]) -> NoReturn:
-    """LookupError with the nearest names, or the first few where none is near."""
-    known = list(known)
-    near = known if len(known) < 9 else difflib.get_close_matches(name, known, 5, cutoff=0.5) or known[:5]
-    raise LookupError(f"unknown {what} {name!r}; {'there are' if near is known else 'near it'}: {', '.join(near)}")
 
 
 def _pick(languages: list[str], there: Iterable[str], name: str) -> list[str]:
     """The languages asked for, or all that are there; what can be fetched is named with the command."""
     there = list(there)
-    known = sorted({file.language for file in registry.files(name)}) if name in registry.CORPORA else []
+    listed = {file.language for file in registry.files(name)} if name in registry.CORPORA else set()
+    for language in languages:
+        known(language, sorted({*there, *listed}), f"language of {name}")
     absent = [language for language in languages if language not in there]
-    if unknown := [language for language in absent if language not in known]:
-        _unknown(f"language of {name}", unknown[0], sorted({*there, *known}))
-    if absent or not there:
-        what = f"{name} has no file for {', '.join(absent) or ('any language' if known else 'this split')}"
-        if not known:
-            raise LookupError(what)
-        flags = f" --languages {','.join(absent)}" if absent else ""
-        folders = " or ".join(map(str, _folders()))
-        raise LookupError(f"{what} in {folders}; run `python -m helpers fetch {name}{flags}`")
-    return languages or there
+    if there and not absent:
+        return languages or there
+    if not listed:
+        raise LookupError(f"{name} has no file for this split")
+    flags = f" --languages {','.join(absent)}" if absent else ""
+    what = f"{name} has no file for {', '.join(absent) or 'any language'} in {' or '.join(map(str, _folders()))}"
+    raise LookupError(f"{what}; run `python -m helpers fetch {name}{flags}`")
 
 
 def _folders() -> list[Path]:
@@ -203,9 +185,9 @@ def _found(pattern: str) -> list[Path]:
     return [path for folder in reversed(_folders()) for path in sorted(folder.glob(pattern))]
 
 
-def _within(keys: Iterable[str], split: str, shares: dict[str, tuple[float, float]] = SHARES) -> list[bool]:
-    """Which keys fall into a split: each has a fixed place in [0, 1) by the first 48 bits of its sha256."""
-    low, high = shares[split]
+def _within(keys: Iterable[str], share: tuple[float, float]) -> list[bool]:
+    """Which keys fall into a share: each has a fixed place in [0, 1) by the first 48 bits of its sha256."""
+    low, high = share
     places = (int.from_bytes(hashlib.sha256(f"{_SALT}:{key}".encode()).digest()[:6], "big") / 2**48 for key in keys)
     return [low <= place < high for place in places]
 
@@ -217,17 +199,9 @@ def _aligned(table: pd.DataFrame, name: str) -> pd.DataFrame:
     if counts.min() < full:
         lack = f"{counts.idxmin()} has {counts.min()} of {full} sentences"
         raise ValueError(f"{name}: {lack}; get its file again or leave it out")
-    return table.sort_values(["language", "sentence"], key=_appearance, ignore_index=True)
-
-
-def _appearance(column: pd.Series) -> pd.Series:
-    """Each value's place in the order of first appearance."""
-    return pd.Series(pd.factorize(column)[0], column.index)
-
-
-def _row(table: pd.DataFrame, mask: pd.Series) -> str:
-    row = table[mask].iloc[0]
-    return f"sentence {row['sentence']!r} of {row['language']}"
+    return table.sort_values(
+        ["language", "sentence"], key=lambda column: pd.Series(pd.factorize(column)[0], column.index), ignore_index=True
+    )
 
 
 def _sib200(_: str, languages: list[str], split: str) -> _Rows:
@@ -243,7 +217,7 @@ def _flores(where: str, languages: list[str], split: str) -> _Rows:
     files = {path.stem: path for suffix in (part, "jsonl") for path in sorted(Path(where, part).glob(f"*.{suffix}"))}
     for language in _pick(languages, files, f"flores:{where}"):
         texts = {f"{part}:{number}": text for number, text in enumerate(readers.texts(files[language]), 1)}
-        kept = _within(texts, split, _HALVES) if part == "dev" else [True] * len(texts)
+        kept = _within(texts, _HALVES[split]) if part == "dev" else [True] * len(texts)
         yield from ((language, id, text, None) for (id, text), keep in zip(texts.items(), kept) if keep)
 
 
@@ -258,7 +232,7 @@ def _tatoeba(_: str, languages: list[str], split: str) -> _Rows:
         own, other = readers.lines(path), readers.lines(english)
         if len(own) != len(other):
             raise ValueError(f"{path} has {len(own)} lines but {english.name} has {len(other)}; get both again")
-        kept = [number for number, keep in enumerate(_within(other, split)) if keep]
+        kept = [number for number, keep in enumerate(_within(other, SPLITS[split])) if keep]
         for side, texts in ((language, own), ("eng_Latn", other)):
             if not languages or side in languages:
                 yield from ((side, f"{pair}:{number + 1}", texts[number], None) for number in kept)
@@ -266,18 +240,18 @@ def _tatoeba(_: str, languages: list[str], split: str) -> _Rows:
 
 def _csv(where: str, languages: list[str], split: str) -> _Rows:
     """Columns language, sentence, text; topic and split where given, else the split follows the sentence id."""
-    table = pd.DataFrame(
-        readers.records(Path(where), {"language", "sentence", "text"}, {"split": ("pretrain", *SPLITS)})
-    )
-    split_of = table.groupby("sentence")["split"].nunique() if "split" in table else pd.Series(dtype=int)
-    if (split_of > 1).any():
-        raise ValueError(f"{where}: sentence {split_of.idxmax()!r} is in {split_of.max()} splits; a meaning has one")
-    inside = table["split"] == split if "split" in table else _within(table["sentence"], split)
+    columns = ["language", "sentence", "text"]
+    table = pd.DataFrame(readers.records(Path(where), {*columns}, {"split": ("pretrain", *SPLITS)}))
+    if "split" not in table:
+        inside = _within(table["sentence"], SPLITS.get(split, (0, 0)))  # nothing is for pretraining
+    elif (counts := table.groupby("sentence")["split"].nunique()).max() > 1:
+        raise ValueError(f"{where}: sentence {counts.idxmax()!r} is in {counts.max()} splits; a meaning has one")
+    else:
+        inside = table["split"] == split
     chosen = _pick(languages, table["language"].unique(), f"csv:{where}")
-    rows = table[inside].groupby("language", sort=False)
-    for language in (language for language in chosen if language in rows.groups):
-        part = rows.get_group(language)
-        yield from zip(part["language"], part["sentence"], part["text"], part.get("topic", [None] * len(part)))
+    rows = table[inside][lambda x: x["language"].isin(chosen)]
+    rows = rows.sort_values("language", key=lambda x: x.map(chosen.index), kind="stable")
+    return rows.assign(topic=rows.get("topic"))[[*columns, "topic"]].itertuples(index=False, name=None)
 
 
 def _trees(kind: str, where: str, languages: list[str], split: str) -> _Rows:
@@ -286,7 +260,7 @@ def _trees(kind: str, where: str, languages: list[str], split: str) -> _Rows:
     for language in _pick(languages, files, f"{kind}:{where}".rstrip(":")):
         path, scope = files[language]
         sentences = list(readers.conllu(path))
-        kept = _within([x[0] for x in sentences], split) if kind == "pud" else [True] * len(sentences)
+        kept = _within([x[0] for x in sentences], SPLITS[split]) if kind == "pud" else [True] * len(sentences)
         yield from ((language, scope + x[0], x[1], None) for x, keep in zip(sentences, kept) if keep)
 
 

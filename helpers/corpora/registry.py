@@ -1,7 +1,7 @@
 """The files of the public corpora: their languages, pinned commits and checksums, and the download against them.
 
-`data/registry/<corpus>.txt` lists one file per line with its sha256. Languages are named by FLORES ids everywhere; the
-codes of Universal Dependencies and Tatoeba become such ids here.
+`data/registry/<corpus>.txt` lists one file per line with its sha256. Languages are named by FLORES ids everywhere;
+`codes.txt` there has the codes of Universal Dependencies and Tatoeba that differ.
 """
 
 import re
@@ -18,31 +18,22 @@ from helpers.common.progress import progress
 FOLDER = HOUSE / "data" / "registry"  # ships with the code, wherever the data folder is
 CORPORA = ("sib200", "pud", "tatoeba")
 
-# Codes as ISO 639-3, or as a whole FLORES id where the script does not follow from the language.
-_ISO = dict(
-    pair.split(":")
-    for pair in """
-    af:afr am:amh ar:arb_Arab ara:arb_Arab arq:arq_Arab aze:azj be:bel bg:bul bn:ben ca:cat cmn:zho_Hans cs:ces
-    cy:cym da:dan de:deu el:ell en:eng es:spa et:est eu:eus fa:pes fi:fin fo:fao fr:fra ga:gle gd:gla gl:glg gu:guj
-    he:heb hi:hin hr:hrv ht:hat hu:hun hy:hye id:ind is:isl it:ita ja:jpn jv:jav ka:kat kk:kaz ko:kor kur:kmr ky:kir
-    la:lat lb:ltz lt:lit lv:lvs mhr:mhr_Cyrl mk:mkd ml:mal mon:khk mr:mar mt:mlt nl:nld no:nob no_nynorsk:nno
-    orv:orv_Cyrl pl:pol pt:por ro:ron ru:rus sa:san si:sin sk:slk sl:slv sq:als sqi:als sr:srp_Latn sv:swe ta:tam
-    te:tel th:tha tl:tgl tr:tur tt:tat ug:uig uk:ukr ur:urd uz:uzn uzb:uzn vi:vie wo:wol wuu:wuu_Hans yid:ydd yo:yor
-    zh:zho_Hant zh_gsdsimp:zho_Hans
-    """.split()  # noqa: SIM905
-)
-
 
 class File(NamedTuple):
-    """One file of a corpus."""
+    """One file of a corpus; both files of a Tatoeba pair carry the language that is not English."""
 
     language: str
-    "FLORES id; both files of a Tatoeba pair carry the language that is not English"
-    path: str
-    "inside a data folder"
-    source: str
-    "owner/repository/commit/path on GitHub"
+    path: str  # inside a data folder
+    source: str  # owner/repository/commit/path on GitHub
     sha256: str
+
+
+def pairs(name: str) -> list[list[str]]:
+    """The rows of a table of two columns in the registry."""
+    return [line.split() for line in (FOLDER / f"{name}.txt").read_text(encoding="utf-8").splitlines()[1:]]
+
+
+_CODES = dict(pairs("codes"))  # of UD or Tatoeba -> ISO 639-3, or a FLORES id where the script does not follow
 
 
 @lru_cache
@@ -70,14 +61,13 @@ def _ids() -> dict[str, str]:
 
 def flores_id(code: str, default: str = "Latn") -> str:
     """The FLORES id of a code of UD or Tatoeba; one that is not known gets the default script, or stays as it is."""
-    code = _ISO.get(code, code)
-    unknown = f"{code}_{default}" if default else code
-    return code if "_" in code else _ids().get(code, unknown)
+    code = _CODES.get(code, code)
+    return code if "_" in code else _ids().get(code, f"{code}_{default}".rstrip("_"))
 
 
 def treebank_id(bank: str) -> str:
     """The FLORES id of a UD treebank such as `cy_ccg`; a code that is not known stays as it is."""
-    return flores_id(bank) if bank in _ISO else flores_id(bank.split("_")[0], default="")
+    return flores_id(bank) if bank in _CODES else flores_id(bank.split("_")[0], default="")
 
 
 def download(chosen: list[File], base_url: str, folder: Path) -> list[Path]:
