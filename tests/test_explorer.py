@@ -9,7 +9,6 @@ import tiny
 from scipy.spatial.distance import cosine
 
 from helpers.embeddings import activations, projection
-from helpers.exploring import findings
 from helpers.exploring.explorer import Explorer, Setting
 from helpers.steering import generation, hooks, methods
 from helpers.steering.fitting import Fitting
@@ -51,25 +50,25 @@ def _state(ask: Explorer, setting: Setting, strength: float, language: str, sent
 
 def test_erasing_the_planted_direction_makes_every_translation_the_nearest():
     case = Explorer(WIRED, Fitting(WIRED, WIRED_TABLE), WIRED_TABLE, projection="pca", samples=1)
-    found = case.measured(CURE, 1.0).set_index("metric")
+    found = case.effects(CURE, 1.0).set_index("metric")
     assert found.after["top-1 retrieval"] == 1 and found.after["distance of translations"] < 1e-5
     assert found.before["top-1 retrieval"] < 0.9 and found.low["top-1 retrieval"] > 0
-    near = case.neighbours(CURE, 1.0, "quiet", "s3", k=1).set_index("when")
+    near = case.neighbours(CURE, 1.0, "quiet", "s3").query("rank == 1").set_index("when")
     assert near.sentence["after"] == "s3" and near.translation["after"] and near.language["after"] == "loud"
     assert case.found(CURE, 1.0, "quiet", "s3").after.tolist() == [1.0]
 
 
 @pytest.mark.parametrize("setting", [SETTING, Setting("ab", "diffmean", 0, 1)])
 def test_neighbours_are_those_of_a_loop_over_single_sentences(ask, setting):
-    found = ask.neighbours(setting, 0.7, "bb", "s4", k=4)
+    found = ask.neighbours(setting, 0.7, "bb", "s4")
     for when, strength in {"before": 0.0, "after": 0.7}.items():
         own = _state(ask, setting, strength, "bb", "s4")
         others = ask.table[ask.table.language != "bb"][["language", "sentence"]].itertuples(index=False)
-        near = sorted((cosine(own, _state(ask, setting, strength, *other)), *other) for other in others)[:4]
+        near = sorted((cosine(own, _state(ask, setting, strength, *other)), *other) for other in others)[:5]
         part = found[found.when == when]
         assert list(zip(part.language, part.sentence)) == [(language, sentence) for _, language, sentence in near]
         np.testing.assert_allclose(part.cosine, [1 - distance for distance, *_ in near], atol=1e-5)
-        assert (part.translation == (part.sentence == "s4")).all() and part["rank"].tolist() == [1, 2, 3, 4]
+        assert (part.translation == (part.sentence == "s4")).all() and part["rank"].tolist() == [1, 2, 3, 4, 5]
 
 
 def test_a_translation_is_found_when_no_other_row_of_its_language_is_nearer(ask):
@@ -86,12 +85,12 @@ def test_a_translation_is_found_when_no_other_row_of_its_language_is_nearer(ask)
 def test_retrieval_is_the_mean_of_what_is_found(ask):
     rows = ask.table[["language", "sentence"]].itertuples(index=False)
     each = pd.concat([ask.found(SETTING, 1.0, *row) for row in rows])
-    measured = ask.measured(SETTING, 1.0).set_index("metric").loc["top-1 retrieval"]
+    measured = ask.effects(SETTING, 1.0).set_index("metric").loc["top-1 retrieval"]
     assert (measured.before, measured.after) == pytest.approx((each.before.mean(), each.after.mean()))
 
 
 def test_the_price_is_the_perplexity_and_the_share_under_the_edit(ask):
-    price, few = ask.price(SETTING, 1.0).set_index("metric"), ask.table[ask.table.sentence < "s5"]
+    price, few = ask.effects(SETTING, 1.0).set_index("metric"), ask.table[ask.table.sentence < "s5"]
     with hooks.steered(ask.lm, ask.edits(SETTING), 1.0):
         cost = generation.perplexity(ask.lm, few).perplexity
         texts = generation.sample(ask.lm, 6, max_tokens=20).text.tolist()
@@ -137,30 +136,48 @@ def test_sizes_and_titles_say_what_a_method_takes(ask):
 
 
 def test_an_answer_is_made_once_and_old_ones_go(ask, monkeypatch):
-    ask.measured(SETTING, 1.0)
+    ask.effects(SETTING, 1.0)
     monkeypatch.setattr(activations, "embed", lambda *_: pytest.fail("embedded again"))
-    ask.measured(SETTING, 1.0), ask.neighbours(SETTING, 0.0, "ab", "s0")
-    other = replace(ask, _made={})
+    ask.effects(SETTING, 1.0), ask.neighbours(SETTING, 0.0, "ab", "s0")
+    other = replace(ask)
     for number in range(200):
         other._once((number,), lambda number=number: number)
         other._once((0,), lambda: pytest.fail("thrown away although it was in use"))
-    assert len(other._made) == 64 and (other.seed, other.samples, 199) in other._made
+    assert len(other._made) == 64 and (199,) in other._made
 
 
-def test_explorers_of_other_strengths_share_all_but_the_map(ask):
-    brief = replace(ask, strengths=(0.0, 0.5))
-    assert brief.edits(SETTING) is ask.edits(SETTING)
-    assert brief.points(SETTING).strength.unique().tolist() == [0.0, 0.5]
+def test_maps_at_other_strengths_share_all_but_the_map(ask, monkeypatch):
+    ask.points(SETTING)
     assert ask.points(SETTING).strength.unique().tolist() == [0.0, 1.0]
+    monkeypatch.setattr(activations, "embed", lambda *_: pytest.fail("embedded again"))
+    assert ask.points(SETTING, (1.0,)).strength.unique().tolist() == [1.0]
+
+
+def test_explorers_of_another_table_model_fitting_or_lexicon_share_no_answers(ask, table):
+    ask.effects(SETTING, 1.0)
+    few, other = table[table.sentence < "s6"].reset_index(drop=True), tiny.language_model("llama", seed=1)
+    changed = dict(table=few, lm=other, fitting=Fitting(ask.lm, few), lexicon=LEXICON[1:], samples=9)
+    for name, value in changed.items():
+        made = replace(ask, **{name: value})
+        fresh = Explorer(made.lm, made.fitting, made.table, ask.ks, ask.strengths, "pca", made.lexicon, made.samples)
+        pd.testing.assert_frame_equal(made.effects(SETTING, 1.0), fresh.effects(SETTING, 1.0))
+        pd.testing.assert_frame_equal(made.texts(SETTING, 1.0), fresh.texts(SETTING, 1.0))
+
+
+def test_a_language_that_the_identifier_does_not_know_has_no_share(ask, table):
+    wolof = table.assign(language=table.language.map({"ab": "fra_Latn", "ba": "wol_Latn", "bb": "deu_Latn"}))
+    other = replace(ask, table=wolof, fitting=Fitting(ask.lm, wolof), lexicon=None)
+    with pytest.warns(UserWarning, match="no share of generated text: .*wol_Latn"):
+        found = other.effects(Setting("wol_Latn", "overwrite", 5, 2), 1.0).set_index("metric")
+    assert np.isnan(found.after["share of text in wol_Latn"]) and found.after["perplexity"] > 1
 
 
 def test_an_encoder_has_no_price_and_no_text(table):
     lm = tiny.language_model("bert")
     mute = Explorer(lm, Fitting(lm, table), table, ks=[2], projection="pca", strengths=(0.0, 1.0))
     setting = Setting("ab", "overwrite", 2, 1)
-    assert not mute.writes and mute.price(setting, 1.0).empty and mute.texts(setting, 1.0).empty
-    said = findings.moved(mute.measured(setting, 1.0), mute.price(setting, 1.0))
-    assert said.endswith("it reads but cannot write, so there is no perplexity and no sample.")
+    assert not mute.writes and mute.texts(setting, 1.0).empty
+    assert mute.effects(setting, 1.0).metric.tolist() == ["top-1 retrieval", "distance of translations"]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +190,7 @@ def test_an_encoder_has_no_price_and_no_text(table):
 )
 def test_what_is_not_there_is_named(ask, setting, message):
     with pytest.raises(LookupError, match=message):
-        ask.measured(setting, 1.0)
+        ask.effects(setting, 1.0)
 
 
 def test_a_sentence_that_is_not_there_is_named(ask):
@@ -181,16 +198,20 @@ def test_a_sentence_that_is_not_there_is_named(ask):
         ask.neighbours(SETTING, 1.0, "ab", "s99")
 
 
-def test_readings_follow_from_the_intervals():
+def test_sentences_follow_from_the_intervals(ask, monkeypatch):
     rows = [("top-1 retrieval", 0.2, 0.3, 0.1, 0.05, 0.15), ("perplexity", 4.0, 8.0, 4.0, np.nan, np.nan)]
     table = pd.DataFrame(rows, columns=["metric", "before", "after", "change", "low", "high"])
-    said = findings.moved(table[:1], table[1:])
-    assert said == "Top-1 retrieval 0.2 to **0.3** (+0.10 [+0.05, +0.15], above 0); perplexity 4 to **8**."
-    unsure = findings.moved(table[:1].assign(low=-0.05), table[1:])
-    assert "not distinguishable from 0" in unsure
+    monkeypatch.setattr(Explorer, "effects", lambda *_: table)
+    said = ask.moved(SETTING, 1.0)
+    assert said == "**Top-1 retrieval goes from 0.2 to 0.3 (+0.10 [+0.05, +0.15], above 0).**"
+    table["low"] = -0.05
+    assert "not distinguishable from 0" in ask.moved(SETTING, 1.0)
     found = pd.DataFrame({"language": ["ba", "bb"], "before": [0.5, 0.0], "after": [1.0, 1.0]})
-    assert findings.translated(found) == "Its translation comes first in 0.5 of 2 languages before, in **2** after."
+    monkeypatch.setattr(Explorer, "found", lambda *_: found)
+    said = ask.translated(SETTING, 1.0, "ab", "s0")
+    assert said == "Its translation comes first in 0.5 of 2 languages before, in **2** after."
 
 
-def test_explorers_of_other_samples_do_not_share_texts(ask):
-    assert len(ask.texts(SETTING, 1.0)) != len(replace(ask, samples=ask.samples + 3).texts(SETTING, 1.0))
+def test_a_setting_starts_in_the_middle_with_the_first_language(ask):
+    assert ask.setting("", "erase", 1, 0) == Setting("ab", "erase", 1, len(ask.layers) // 2 + 1)
+    assert ask.setting("ba", "erase", 1, 2) == Setting("ba", "erase", 1, 2)

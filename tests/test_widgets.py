@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.drawing import charts
+from helpers.drawing import maps
 from helpers.exploring import widgets
 
 
@@ -48,9 +48,9 @@ def test_metrics_are_those_of_the_nearest_strength_measured(points, metrics):
     assert "at 0.85. Measured at 1: top-1 1.25." in words.value
 
 
-def test_without_metrics_only_the_maps_are_told(points):
-    *_, words = _parts(widgets.strength_slider(points, by="language", shade="family", start=1.0))
-    assert "4 groups by language: untouched, and at 1.00.</p>" in words.value
+def test_groups_can_be_languages_in_the_colours_of_families(points, metrics):
+    *_, words = _parts(widgets.strength_slider(points, metrics, by="language", shade="family"))
+    assert "4 groups by language: untouched, and at 0.00." in words.value
 
 
 def test_text_from_the_tables_is_escaped(points, metrics):
@@ -58,17 +58,17 @@ def test_text_from_the_tables_is_escaped(points, metrics):
     assert "<img" not in words.value and "&lt;img src=x&gt;" in words.value
 
 
-def test_the_keyboard_field_and_the_limits_follow_the_points(points):
-    slider, field, *_ = _parts(widgets.strength_slider(points, step=0.25))
+def test_the_keyboard_field_and_the_limits_follow_the_points(points, metrics):
+    slider, field, *_ = _parts(widgets.strength_slider(points, metrics))
     for control in (slider, field):
-        assert (control.min, control.max, control.step) == (0, 1, 0.25) and control.description == "strength"
+        assert (control.min, control.max, control.step) == (0, 1, 0.05) and control.description == "strength"
     assert slider.continuous_update and not slider.readout
 
 
-def test_building_again_closes_the_earlier_box_and_no_other(points):
-    first, other = widgets.strength_slider(points), widgets.strength_slider(points, name="another")
+def test_building_again_closes_the_earlier_box_and_no_other(points, metrics):
+    first, other = widgets.strength_slider(points, metrics), widgets.kept("another", ipywidgets.VBox())
     kept = [*first.children, *_parts(first)]
-    second = widgets.strength_slider(points)
+    second = widgets.strength_slider(points, metrics)
     assert all(widget.comm is None for widget in [first, *kept])
     assert second.comm is not None and other.comm is not None and not plt.get_fignums()
 
@@ -80,9 +80,9 @@ def test_the_tables_are_not_touched(points, metrics):
     pd.testing.assert_frame_equal(metrics, copies[1])
 
 
-def test_points_without_the_untouched_state_are_refused(points):
+def test_points_without_the_untouched_state_are_refused(points, metrics):
     with pytest.raises(ValueError, match=r"2 strengths from 0.5 to 1 but none at 0; add them"):
-        widgets.strength_slider(points[points["strength"] > 0])
+        widgets.strength_slider(points[points["strength"] > 0], metrics)
 
 
 def test_values_that_arrive_together_are_drawn_once_and_the_newest_wins():
@@ -104,12 +104,12 @@ def test_values_that_arrive_together_are_drawn_once_and_the_newest_wins():
 
 def test_a_map_is_one_line_a_group_and_moves_in_place(points):
     figure, ax = plt.subplots()
-    charts.map_points(points, ax, by="language", shade="family")
+    maps.map_points(points, ax, by="language", shade="family")
     lines, limits = list(ax.lines), ax.get_xlim()
     assert [line.get_label() for line in lines] == ["A1", "A2", "B1", "B2"] and not len(ax.get_xticks())
     assert lines[0].get_color() == lines[1].get_color() != lines[2].get_color()
     assert lines[0].get_marker() != lines[2].get_marker()
-    charts.move_points(points[points["strength"] == 1], ax, by="language")
+    maps.move_points(points[points["strength"] == 1], ax, by="language")
     assert ax.lines[:] == lines and ax.get_xlim() == limits
     np.testing.assert_array_equal(lines[3].get_xydata(), [[13, 1]])
     assert [text.get_text() for text in ax.texts] == ["A1", "A2", "B1", "B2"] and ax.texts[3].get_position() == (13, 1)

@@ -1,6 +1,7 @@
 """One model under one hand, in JupyterLab.
 
-`explore` shows the dashboard of an `Explorer`. A control is one widget in `dashboard`.
+An `Explorer` answers what is asked of a setting, `explore` shows its answers as a dashboard, `strength_slider` is one
+slider over a finished map. A control is one widget in `dashboard`.
 """
 
 import lazy_loader
@@ -8,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "explorer": ["Explorer", "Setting"],
+        "explorer": ["Explorer"],
         "dashboard": ["explore"],
         "widgets": ["strength_slider"],
     },

@@ -1,239 +1,169 @@
-"""A surface to explore on: two linked maps under the hand, with the sentence, the metrics and the text beside them.
+"""A dashboard: two linked maps, with the chosen sentence, the metrics and the text beside them.
 
-One idea: the hand comes first. The map follows the slider at once, between strengths that are already laid out; what
-takes a pass through the model (metrics, neighbours, text) is measured at exactly that strength when the hand rests.
-Nothing is known here: an `Explorer` answers, and this module lays its answers out.
+The map follows the slider at once, between strengths that are already laid out; what takes a pass through the model
+(metrics, neighbours, text) is measured at exactly that strength when the hand rests. Nothing is computed here: an
+`Explorer` answers, and this module lays its answers out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from html import escape
 
 import ipywidgets
 import pandas as pd
-from matplotlib.axes import Axes
 
 from helpers.drawing import charts
-from helpers.embeddings.projection import interpolated
-from helpers.exploring import findings
 from helpers.exploring.explorer import Explorer, Setting
-from helpers.exploring.widgets import LABEL, Knob, encoded, image, kept, newest, rested, stage
+from helpers.exploring.widgets import Knob, Maps, kept, newest, rested
 from helpers.steering import methods
 
 GLYPHS = dict(zip(charts.MARKERS, "●■▲◆▼✚✖★"))
-_NEAR = 5  # neighbours shown
+COLOURS = ("family", "language", "topic", "script")  # columns offered, where they are there and vary
+_INCHES = (3.1, 3.3)
 _TEXTS = 4  # texts shown
 _TOLD = ("status", "key", "metrics", "chosen", "neighbours", "texts")  # classes, for styles and tests
 _LONG = 90  # characters of a sentence in a menu or a table
 
 
-def explore(
-    explorer: Explorer,
-    start: Setting,
-    *,
-    strength: float = 1.0,
-    colours: Sequence[str] = ("family", "language", "topic", "script"),
-    inches: tuple[float, float] = (3.1, 3.3),
-    name: str = "explore",
-) -> ipywidgets.VBox:
-    """A box of controls, two maps, and beside them the metrics, the chosen sentence's neighbours and what is written.
+def explore(explorer: Explorer, start: Setting, *, strength: float = 1.0) -> ipywidgets.VBox:
+    """Return a box of controls, two maps, the metrics, the chosen sentence's neighbours and what the model writes.
 
-    It starts at a setting and strength of the explorer; `colours` are columns of its table, of which those with one
-    value only are left out. All controls take the keyboard: Tab goes on, the arrow keys turn a slider. A setting that
-    a method refuses is told in words, and the maps stay. A box of the same `name` built earlier is closed.
+    It starts at a setting and strength of the explorer. All controls take the keyboard: Tab goes on, the arrow keys
+    turn a slider. A setting that a method refuses is told in words, and the maps stay. A box built earlier is closed.
     """
-    told = [colour for colour in colours if explorer.table[colour].nunique() > 1] or ["language"]
-    return kept(name, _Surface(explorer, start, strength, told, inches).box)
+    return kept("explore", _Dashboard(explorer, start, strength).box)
 
 
-class _Surface:
-    """The widgets, the two axes, and what each change of a control draws and measures anew."""
+class _Dashboard:
+    """The widgets, the two maps, and what each change of a control draws and measures anew."""
 
-    def __init__(self, explorer: Explorer, start: Setting, strength: float, colours: list[str], inches: tuple) -> None:
-        self.explorer, self.inches = explorer, inches
-        self._controls(start, strength, colours)
-        told = [ipywidgets.HTML() for _ in _TOLD]
-        self.status, self.key, self.metrics, self.about, self.near, self.texts = told
-        self._stage()
-        self.images = [image(ax.figure) for ax in self.axes]
-        for part, kind in zip((*self.images, *told), ("before", "after", *_TOLD)):
-            part.add_class(f"isogloss-{kind}")
-        self._measure(self._numbers, self._neighbours, self._write)
-        self._observe()
-        self._lay_out()
-
-    # --- controls -----------------------------------------------------------------------------------------------------
-
-    def _controls(self, start: Setting, strength: float, colours: list[str]) -> None:
-        table, explorer = self.explorer.table, self.explorer
-        self.toward = Knob("toward", explorer.fitting.languages, start.toward)
-        self.method = Knob("method", [(name.replace("_", " "), name) for name in methods.METHODS], start.method)
-        self.size = Knob("size", [start.size], start.size)
+    def __init__(self, explorer: Explorer, start: Setting, strength: float) -> None:
+        self.explorer, self.maps = explorer, Maps(strength, explorer.strengths, _INCHES)
+        self.maps.rings, self.slider, self.shown = self._rings, self.maps.slider, (None, None)
+        self.told = {name: ipywidgets.HTML() for name in _TOLD}
+        for name, part in self.told.items():
+            part.add_class(f"isogloss-{name}")
+        self.knobs = {name: Knob(name, *choice) for name, choice in self._choices(start).items()}
+        self.knobs["sentence"].menu.layout.width = "460px"
         self._offer_sizes(start.size)
-        self.layer = Knob("layer", explorer.layers, start.layer)
-        self.colour = Knob("colour", colours, colours[0])
-        self.language = Knob("language", list(table["language"].unique()), table["language"][0])
-        heads = table.drop_duplicates("sentence")
-        readable = heads["gloss"].where(heads["gloss"] != "", heads["text"]) if "gloss" in table else heads["text"]
-        named = [(_short(text), sentence) for text, sentence in zip(readable, heads["sentence"])]
-        self.chosen = Knob("sentence", named, named[0][1], width="460px")
-        grid = explorer.strengths
-        control = dict(value=strength, min=min(grid), max=max(grid), step=0.05)
-        layout = {"width": "200px"}
-        self.slider = ipywidgets.FloatSlider(
-            **control, readout=False, description="strength", layout=layout, style=LABEL
-        )
-        self.field = ipywidgets.BoundedFloatText(**control, layout={"width": "120px"})
-        ipywidgets.link((self.slider, "value"), (self.field, "value"))
+        draw, *steps = (partial(self._guarded, x) for x in (self._draw, self._numbers, self._neighbours, self._write))
+        for step in (self._draw, *steps):
+            step()
+        self._observe(newest(draw), rested(steps), rested(steps[1:2], pause=0.05))
+
+    def _choices(self, start: Setting) -> dict[str, tuple]:
+        """The options of each control, and the one that it starts with."""
+        table, heads = self.explorer.table, self.explorer.table.drop_duplicates("sentence")
+        colours = [name for name in COLOURS if name in table and table[name].nunique() > 1] or ["language"]
+        read = heads["gloss"].where(heads["gloss"] != "", heads["text"]).map(_short)
+        return {
+            "toward": (self.explorer.fitting.languages, start.toward),
+            "method": ([(name.replace("_", " "), name) for name in methods.METHODS], start.method),
+            "size": ([start.size], start.size),
+            "layer": (self.explorer.layers, start.layer),
+            "colour": (colours, colours[0]),
+            "language": (list(table["language"].unique()), table["language"][0]),
+            "sentence": (list(zip(read, heads["sentence"])), table["sentence"][0]),
+        }
 
     def _offer_sizes(self, wanted: int | None = None) -> None:
-        """The sizes of the method: the one wanted, or the middle one, is chosen."""
-        name, sizes = self.explorer.sizes(self.method.value)
+        """Offer the sizes of the method: the one wanted, or the middle one, is chosen."""
+        name, sizes = self.explorer.sizes(self.knobs["method"].value)
         options = [(str(size) if size else "all units" if name else "none", size) for size in sizes]
-        self.size.offer(name or "k", options, wanted if wanted in sizes else sizes[len(sizes) // 2])
+        self.knobs["size"].offer(name or "k", options, wanted if wanted in sizes else sizes[len(sizes) // 2])
 
-    def _observe(self) -> None:
-        measured = rested([partial(self._measure, part) for part in (self._numbers, self._neighbours, self._write)])
-        reread = rested([partial(self._measure, self._neighbours)], pause=0.05)
-        restage, recolour, move, ring = (
-            newest(partial(self._guarded, draw)) for draw in (self._restage, self._recolour, self._move, self._ring)
-        )
-        self.method.menu.observe(lambda _: self._offer_sizes(), "value")
-        for knob in (self.toward, self.method, self.size, self.layer):
-            knob.menu.observe(restage, "value")
-            knob.menu.observe(measured, "value")
-        self.colour.menu.observe(recolour, "value")
-        self.slider.observe(move, "value")
-        self.slider.observe(measured, "value")
-        for knob in (self.language, self.chosen):
-            knob.menu.observe(ring, "value")
-            knob.menu.observe(reread, "value")
+    def _observe(self, draw: Callable, measured: Callable, reread: Callable) -> None:
+        menus = {name: knob.menu for name, knob in self.knobs.items()}
+        menus["method"].observe(lambda _: self._offer_sizes(), "value")
+        for control in (self.slider, *menus.values()):
+            control.observe(draw, "value")
+        for control in (self.slider, *(menus[name] for name in Setting._fields)):
+            control.observe(measured, "value")
+        for name in ("language", "sentence"):
+            menus[name].observe(reread, "value")
 
-    def _lay_out(self) -> None:
-        row = partial(ipywidgets.Box, layout={"display": "flex", "flex_flow": "row wrap", "align_items": "center"})
-        top = {"display": "flex", "flex_flow": "row wrap", "align_items": "flex-start", "grid_gap": "0 20px"}
-        self.metrics.layout = {"max_width": "350px", "margin": "4px 0 12px 0"}  # beside the maps where there is room
-        strength = ipywidgets.HBox([self.slider, self.field], layout={"margin": "0 14px 0 0"})
-        strength.add_class("isogloss-strength")
-        self.box = ipywidgets.VBox([
-            row([self.toward, self.method, self.size, self.layer, self.colour, strength]),
-            self.status,
-            ipywidgets.Box([ipywidgets.VBox([ipywidgets.HBox(self.images), self.key]), self.metrics], layout=top),
-            row([self.language, self.chosen]),
-            self.about,
-            self.near,
-            self.texts,
-        ])  # fmt: skip
-
-    # --- what changes -------------------------------------------------------------------------------------------------
+    @property
+    def box(self) -> ipywidgets.VBox:
+        """All parts, laid out in rows that wrap."""
+        *knobs, language, sentence = self.knobs.values()
+        status, key, metrics, *below = self.told.values()
+        metrics.layout = {"max_width": "400px", "margin": "4px 0 12px 0"}  # beside the maps where there is room
+        maps = ipywidgets.VBox([ipywidgets.HBox(self.maps.images), key])
+        middle = ipywidgets.HBox([maps, metrics], layout={"flex_flow": "row wrap", "grid_gap": "0 20px"})
+        row = partial(ipywidgets.HBox, layout={"flex_flow": "row wrap", "align_items": "center"})
+        return ipywidgets.VBox([row([*knobs, self.maps.control]), status, middle, row([language, sentence]), *below])
 
     @property
     def setting(self) -> Setting:
         """What the controls ask for now."""
-        return Setting(self.toward.value, self.method.value, self.size.value, self.layer.value)
+        return Setting(*(self.knobs[name].value for name in Setting._fields))
 
     def _guarded(self, draw: Callable[[], None], *_: object) -> None:
-        """What goes wrong in a callback is shown nowhere in JupyterLab, so it is told here."""
+        """Draw; an error is told here, since JupyterLab shows nowhere what goes wrong in a callback."""
         try:
             draw()
         except (ValueError, LookupError, RuntimeError) as error:
-            self.status.value = _paragraph(f"{self.explorer.title(self.setting)}: {error}", "alert")
+            self._tell("status", f"{self.explorer.title(self.setting)}: {error}", "alert")
 
-    def _restage(self) -> None:
-        self.status.value = _paragraph(f"{self.explorer.title(self.setting)}: being laid out.")
-        self.explorer.points(self.setting)
-        self._recolour()
+    def _tell(self, name: str, text: str, role: str = "status") -> None:
+        self.told[name].value = f"<p role='{role}'>{escape(text)}</p>"
 
-    def _recolour(self) -> None:
-        self._stage()
-        for shown, ax in zip(self.images, self.axes):
-            shown.value = encoded(ax.figure)
+    def _draw(self) -> None:
+        """Show the maps again: both anew where the points or groups are others, the right one where it only moves."""
+        staged, ringed = ((*self.setting, self.knobs["colour"].value), self._chosen())
+        title = self.explorer.title(self.setting)
+        if staged != self.shown[0]:
+            self._tell("status", f"{title}: being laid out.")
+            self._stage(self.explorer.points(self.setting), staged[-1])
+        else:
+            self.maps.show(*([1] if ringed == self.shown[1] else [0, 1]))
+        self.shown = staged, ringed
+        maps = f"Two maps: untouched, and at strength {self.slider.value:.2f}"
+        self._tell("status", f"{title}. {maps}. Rings: the chosen sentence, large, and its translations.")
 
-    def _stage(self) -> None:
-        """Both maps anew: other points, or other groups."""
-        points, by = self.explorer.points(self.setting), self.colour.value
-        self.points = points[[*dict.fromkeys(["strength", "language", "sentence", by, "x", "y"])]]  # few move quickly
-        frame = dict(points=self.points, by=by, shade=by, inches=self.inches, names=by == "language")
-        self.axes = [stage(**frame, title=title) for title in ("before", "")]
+    def _stage(self, points: pd.DataFrame, by: str) -> None:
+        few = points[[*dict.fromkeys(["strength", "language", "sentence", by, "x", "y"])]]  # few columns move quickly
+        self.maps.stage(few, by, names=by == "language")
         marks = (f"<span style='color:{c};white-space:nowrap'>{GLYPHS[m]}&nbsp;{escape(str(name))}</span>"
                  for name, (c, m) in charts.looks(points[by]).items())  # fmt: skip
-        width = f"{round(2 * self.inches[0] * 110)}px"
-        self.key.value = f"<p style='max-width:{width};line-height:1.5'>{by}: {' &ensp; '.join(marks)}</p>"
-        self._place(0.0, self.axes[0])
-        self._place(self.slider.value, self.axes[1])
-        self._tell()
+        self.told["key"].value = f"<p style='max-width:680px;line-height:1.5'>{by}: {' &ensp; '.join(marks)}</p>"
 
-    def _place(self, strength: float, ax: Axes) -> None:
-        """The points and rings of an axis at a strength, without encoding anything."""
-        points = interpolated(self.points, strength)
-        charts.move_points(points, ax, by=self.colour.value)
-        same = points[points["sentence"] == self.chosen.value]
-        charts.mark_points(same.sort_values("language", key=lambda x: x != self.language.value, kind="stable"), ax)
-        if ax is self.axes[1]:
-            ax.set_title(f"after: strength {strength:.2f}")
+    def _chosen(self) -> tuple:
+        return self.knobs["language"].value, self.knobs["sentence"].value
 
-    def _tell(self) -> None:
-        count = f"{self.points.groupby('strength').size().iloc[0]:,} sentences"
-        maps = f"Two maps of {count}: untouched, and at strength {self.slider.value:.2f}."
-        rings = "Rings: the chosen sentence, large, and its translations."
-        self.status.value = _paragraph(f"{self.explorer.title(self.setting)}. {maps} {rings}")
-
-    def _move(self) -> None:
-        self._place(self.slider.value, self.axes[1])
-        self.images[1].value = encoded(self.axes[1].figure)
-        self._tell()
-
-    def _ring(self) -> None:
-        for shown, ax, strength in zip(self.images, self.axes, (0.0, self.slider.value)):
-            self._place(strength, ax)
-            shown.value = encoded(ax.figure)
-
-    # --- what is measured at rest -------------------------------------------------------------------------------------
-
-    def _measure(self, *parts: Callable[[], None]) -> None:
-        for part in parts:
-            self._guarded(part)
+    def _rings(self, points: pd.DataFrame) -> pd.DataFrame:
+        """The chosen sentence first, and its translations."""
+        language, sentence = self._chosen()
+        same = points[points["sentence"] == sentence]
+        return same.sort_values("language", key=lambda names: names != language, kind="stable")
 
     def _numbers(self) -> None:
-        asked = self.setting, self.slider.value
-        measured, price = self.explorer.measured(*asked), self.explorer.price(*asked)
-        rows = pd.concat([part for part in (measured, price) if len(part)])
-        cells = [(row.metric, f"{row.before:.3g}", f"{row.after:.3g}", _interval(row)) for row in rows.itertuples()]
-        table = _table(("", "before", "after", "change\n[95\u00a0%]"), cells)
-        mute = "" if self.explorer.writes else "An encoder reads but cannot write: no perplexity and no sample."
-        head = f"<b>{escape(self.explorer.title(asked[0]))}, strength {asked[1]:.2f}</b>"
-        self.metrics.value = f"{head}{table}{_paragraph(mute)}"
+        setting, strength = self.setting, self.slider.value
+        mute = "" if self.explorer.writes else "<p>An encoder reads but cannot write: no perplexity and no sample.</p>"
+        head = f"<b>{escape(self.explorer.title(setting))}, strength {strength:.2f}</b>"
+        self.told["metrics"].value = f"{head}{_table(self.explorer.effects(setting, strength))}{mute}"
 
     def _neighbours(self) -> None:
-        asked = self.setting, self.slider.value, self.language.value, self.chosen.value
-        near, found = self.explorer.neighbours(*asked, k=_NEAR), self.explorer.found(*asked)
-        own = self.explorer.table.query("language == @asked[2] and sentence == @asked[3]").iloc[0]
-        counts = findings.translated(found).replace("**", "").replace("translation", "translation (✓)", 1)
-        self.about.value = _paragraph(f"{own['language']}: {own['text']}. {counts}")
-        sides = [[_described(row) for row in part.itertuples()] for _, part in near.groupby("when", sort=False)]
-        rows = [(str(rank), *both) for rank, both in enumerate(zip(*sides), 1)]
-        self.near.value = _table(("nearest", "before", f"after, strength {asked[1]:.2f}"), rows)
+        asked = self.setting, self.slider.value, *self._chosen()
+        text = self.explorer.table.set_index(["language", "sentence"])["text"][asked[2:]]
+        counts = self.explorer.translated(*asked).replace("**", "").replace("translation", "translation (✓)", 1)
+        self._tell("chosen", f"{asked[2]}: {text}. {counts}")
+        near = self.explorer.neighbours(*asked)
+        near["shown"] = [_described(row) for row in near.itertuples()]
+        sides = near.pivot(index="rank", columns="when", values="shown").reset_index()[["rank", "before", "after"]]
+        self.told["neighbours"].value = _table(
+            sides.set_axis(["nearest", "before", f"after, strength {asked[1]:.2f}"], axis=1)
+        )
 
     def _write(self) -> None:
-        asked = self.setting, self.slider.value
-        texts = self.explorer.texts(*asked).head(_TEXTS)
-        rows = [(_short(row.before), _short(row.after)) for row in texts.itertuples()]
+        texts = self.explorer.texts(self.setting, self.slider.value).head(_TEXTS)
         head = "<b>What it writes</b>, from the same draws"
-        self.texts.value = f"{head}{_table(('before', 'after'), rows)}" if rows else ""
-
-
-def _paragraph(text: str, role: str = "status") -> str:
-    return f"<p role='{role}'>{escape(text)}</p>" if text else ""
-
-
-def _interval(row: object) -> str:
-    return f"{row.change:+.2f}" + (f"\n[{row.low:+.2f},\u00a0{row.high:+.2f}]" if row.low == row.low else "")
+        self.told["texts"].value = f"{head}{_table(texts.map(_short))}" if len(texts) else ""
 
 
 def _described(row: object) -> str:
     """A neighbour: whether it is the translation, its language, its text and what it means."""
-    gloss = getattr(row, "gloss", "")
-    means = f" ({_short(gloss)})" if gloss and gloss != row.text else ""
+    means = f" ({_short(row.gloss)})" if row.gloss not in ("", row.text) else ""
     return f"{'✓' if row.translation else '·'} {row.language}  {_short(row.text)}{means}"
 
 
@@ -241,9 +171,8 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONG else f"{text[: _LONG - 1]}…"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A plain HTML table, all text escaped."""
-    cell = "style='text-align:left;padding:1px 14px 1px 0;line-height:1.45;vertical-align:top;white-space:pre-line'"
-    lines = [f"<tr>{''.join(f'<th scope=col {cell}>{escape(name)}</th>' for name in head)}</tr>"]
-    lines += [f"<tr>{''.join(f'<td {cell}>{escape(text)}</td>' for text in row)}</tr>" for row in rows]
-    return f"<table style='border-collapse:collapse'>{''.join(lines)}</table>"
+def _table(shown: pd.DataFrame) -> str:
+    """A plain HTML table, all text escaped and whole."""
+    with pd.option_context("display.max_colwidth", None):
+        table = shown.to_html(index=False, border=0, justify="left", na_rep="", float_format="{:.3g}".format)
+    return f"<div style='text-align:left'>{table}</div>"

@@ -1,7 +1,7 @@
 """What a person who explores asks of a model: a setting in, tables out, and nothing computed before it is asked for.
 
-One idea: a setting is a question. Every answer to it is made when it is first wanted and kept until many others have
-been asked, so going back costs nothing, and what is shown for a setting does not depend on the way there.
+Every answer is made when it is first wanted and kept until many others have been asked, so going back costs nothing,
+and what is shown for a setting does not depend on the way there.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,16 +16,19 @@ import torch
 
 from helpers import corpora
 from helpers.common.lookup import known
+from helpers.common.stats import span, verdict
 from helpers.embeddings import activations, projection, retrieval
 from helpers.embeddings.activations import Activations
-from helpers.models.loading import LanguageModel, blocks
-from helpers.steering import effects, generation, methods
+from helpers.models.loading import LanguageModel
+from helpers.models.parts import blocks
+from helpers.steering import generation, measuring, methods
 from helpers.steering.fitting import Fitting
 from helpers.steering.hooks import steered
 
 RANKS = (1, 4)  # of an erasure, beside the full span of the language means
 NAMES = {"top1": "top-1 retrieval", "pairs_matched": "distance of translations"}
 _KEPT = 64  # answers: of the mini model some hundred kilobytes each
+_NEAR = 5  # neighbours shown
 _READ = 5  # sentences of each language whose perplexity is taken
 _TOKENS = 20  # the longest text that is written
 _EPOCHS = 100  # of a UMAP: half of what a figure gets, since a hand is waiting
@@ -59,7 +62,7 @@ class Explorer:
     lexicon: pd.DataFrame | None = field(default=None, repr=False)
     samples: int = 12
     seed: int = 0
-    _made: dict = field(default_factory=dict, repr=False)
+    _made: dict = field(default_factory=dict, init=False, repr=False)  # answers belong to this explorer alone
 
     @property
     def layers(self) -> list[int]:
@@ -70,6 +73,10 @@ class Explorer:
     def writes(self) -> bool:
         """Whether the model writes text, and so has samples and a perplexity."""
         return generation.writes(self.lm)
+
+    def setting(self, toward: str, method: str, size: int, layer: int) -> Setting:
+        """Return a setting; an empty `toward` is the first language, layer 0 the middle one."""
+        return Setting(toward or self.fitting.languages[0], method, size, layer or len(self.layers) // 2 + 1)
 
     def sizes(self, method: str) -> tuple[str, list[int]]:
         """What a method's size is called, k, rank or nothing, and the sizes offered; 0 is all units, or none taken."""
@@ -85,85 +92,76 @@ class Explorer:
         """The setting in words: `overwrite toward A1, k = 20, layer 3`."""
         toward, method, size, _ = self._plan(setting)
         name, _ = self.sizes(method)
-        parts = [f"{method.replace('_', ' ')}{f' toward {toward}' if toward else ''}"]
-        parts += [f"{name} = {size}" if size else "all units"] if name else []
-        return ", ".join([*parts, f"layer {setting.layer}"])
+        sized = f", {name} = {size}" if size else ", all units" if name else ""
+        return f"{method.replace('_', ' ')}{f' toward {toward}' if toward else ''}{sized}, layer {setting.layer}"
 
     def edits(self, setting: Setting) -> list:
         """The edits of a setting, fitted once."""
         plan = self._plan(setting)
         return self._once(("edits", *plan), lambda: self._fitted(*plan))
 
-    def points(self, setting: Setting) -> pd.DataFrame:
-        """table[strength, (the columns of the table), x, y]: the map of the layer at every strength of the grid."""
-        layout = (self.projection, *self.strengths)  # explorers made by dataclasses.replace share what is made
-        return self._once(("points", *self._plan(setting), setting.layer, layout), lambda: self._mapped(setting))
+    def points(self, setting: Setting, strengths: Sequence[float] = ()) -> pd.DataFrame:
+        """table[strength, (the columns of the table), x, y]: the map of the layer at the strengths, or at all."""
+        levels = tuple(strengths or self.strengths)
+        map_of = partial(self._mapped, setting, levels)
+        return self._once(("points", *self._plan(setting), setting.layer, *levels), map_of)
 
-    def measured(self, setting: Setting, strength: float) -> pd.DataFrame:
-        """table[metric, before, after, change, low, high] of the sentences at the layer; see `steering.measure`.
+    def effects(self, setting: Setting, strength: float) -> pd.DataFrame:
+        """table[metric, before, after, change, low, high] of the sentences at the layer, and of what the model writes.
 
-        top-1 retrieval, with the 95 % interval of its change over sentences, and distance of translations.
+        Top-1 retrieval, with the 95 % interval of its change over sentences, and the distance of translations. For a
+        decoder also the price: perplexity (geometric mean over languages of a few sentences), and the share of the
+        samples in the language steered to, NaN where no share can be told.
         """
-        untouched, edited = (self._states(setting, level) for level in (0.0, strength))
-        found = effects.measure(untouched, edited, metrics=list(NAMES), seed=self.seed)
-        return found.assign(metric=found["metric"].map(NAMES)).drop(columns="layer")
+        states = self._states(setting, (0.0, strength))
+        found = measuring.changes(*states, metrics=list(NAMES), seed=self.seed).drop(columns="layer")
+        found["metric"] = found["metric"].map(NAMES)
+        for name, (was, now) in self._price(setting, strength).items() if self.writes else ():
+            found.loc[len(found)] = (name, was, now, now - was, np.nan, np.nan)
+        return found
 
-    def price(self, setting: Setting, strength: float) -> pd.DataFrame:
-        """table[metric, before, after, change, low, high]: perplexity, and the share of text in the language.
-
-        Perplexity is the geometric mean over languages of a few sentences; the share is that of the samples. Neither
-        has an interval. Empty for an encoder, which has neither.
-        """
-        columns = ["metric", "before", "after", "change", "low", "high"]
-        if not self.writes:
-            return pd.DataFrame(columns=columns)
-        pairs = {
-            "perplexity": [self._perplexity(setting, level) for level in (0.0, strength)],
-            f"share of text in {setting.toward}": [self._share(setting, level) for level in (0.0, strength)],
-        }
-        rows = [(name, was, now, now - was, np.nan, np.nan) for name, (was, now) in pairs.items()]
-        return pd.DataFrame(rows, columns=columns)
+    def moved(self, setting: Setting, strength: float) -> str:
+        """What the setting does to retrieval, in one sentence that follows from the interval."""
+        row = self.effects(setting, strength).iloc[0]
+        change = f"{row.change:+.2f} {span(row.low, row.high, 2)}, {verdict(row.low, row.high)} 0"
+        return f"**{row.metric.capitalize()} goes from {row.before:.3g} to {row.after:.3g} ({change}).**"
 
     def texts(self, setting: Setting, strength: float) -> pd.DataFrame:
-        """table[sample, before, after]: what the model writes from the same draws; empty for an encoder."""
-        if not self.writes:
-            return pd.DataFrame(columns=["sample", "before", "after"])
-        untouched, edited = (self._texts(setting, level) for level in (0.0, strength))
-        return untouched.rename(columns={"text": "before"}).assign(after=edited["text"])
+        """table[before, after]: what the model writes from the same draws; empty for an encoder."""
+        written = self._written(setting, strength) if self.writes else ([], [])
+        return pd.DataFrame(dict(zip(("before", "after"), written)))
 
-    def neighbours(self, setting: Setting, strength: float, language: str, sentence: Any, k: int = 5) -> pd.DataFrame:
-        """table[when, rank, cosine, translation, (the columns of the table)]: the k nearest rows of other languages.
+    def neighbours(self, setting: Setting, strength: float, language: str, sentence: Any) -> pd.DataFrame:
+        """table[when, rank, cosine, translation, (the columns of the table)]: the five nearest of other languages.
 
         `when` is before or after; `translation` says whether the row is the same sentence in its own language.
         """
-        known(language, self.table["language"].unique(), "language")
-        known(sentence, self.table["sentence"].unique(), "sentence")
-        other, parts = (self.table["language"] != language).to_numpy(), []
-        own = np.flatnonzero(~other & (self.table["sentence"] == sentence).to_numpy())[0]
-        for when, level in {"before": 0.0, "after": strength}.items():
-            values = self._states(setting, level).values[:, 0].double()
+        other = self.table["language"] != known(language, self.table["language"].unique(), "language")
+        same = self.table["sentence"] == known(sentence, self.table["sentence"].unique(), "sentence")
+        own, parts = np.flatnonzero(same & ~other)[0], []
+        for when, states in zip(("before", "after"), self._states(setting, (0.0, strength))):
+            values = states.layer(setting.layer)
             cosine = torch.cosine_similarity(values[own], values, dim=1).numpy()
-            nearest = self.table.assign(cosine=cosine)[other].nlargest(k, "cosine")
-            parts.append(nearest.assign(when=when, rank=range(1, len(nearest) + 1)))
-        found = pd.concat(parts, ignore_index=True)
-        found["translation"] = found["sentence"] == sentence
-        return found[["when", "rank", "cosine", "translation", *self.table.columns]]
+            near = self.table.assign(when=when, translation=same, cosine=cosine)[other].nlargest(_NEAR, "cosine")
+            parts.append(near.assign(rank=range(1, len(near) + 1)))
+        return pd.concat(parts, ignore_index=True)[["when", "rank", "cosine", "translation", *self.table.columns]]
 
     def found(self, setting: Setting, strength: float, language: str, sentence: Any) -> pd.DataFrame:
         """table[language, before, after]: whether the sentence's translation comes first among that language's rows.
 
-        An m-way tie counts 1/m, as in `alignment.correct`.
+        An m-way tie counts 1/m, as in `retrieval.correct`.
         """
         columns = {}
-        for when, level in {"before": 0.0, "after": strength}.items():
-            states = self._states(setting, level)
-            key = ("hits", *(self._plan(setting) if level else ()), setting.layer, level)
-            hits = self._once(key, partial(retrieval.correct, states.parallel(setting.layer)))
-            places = states.languages.index(language), states.sentences.index(sentence)
-            columns[when] = hits[places[0], :, places[1]]
+        for when, states in zip(("before", "after"), self._states(setting, (0.0, strength))):
+            hits = retrieval.correct(states.parallel(setting.layer))
+            columns[when] = hits[states.languages.index(language), :, states.sentences.index(sentence)]
         return pd.DataFrame({"language": states.languages, **columns}).query("language != @language")
 
-    # --- parts --------------------------------------------------------------------------------------------------------
+    def translated(self, setting: Setting, strength: float, language: str, sentence: Any) -> str:
+        """In how many languages the sentence finds its translation first, in one sentence."""
+        found = self.found(setting, strength, language, sentence)
+        counts = f"in {found['before'].sum():.3g} of {len(found)} languages before, in **{found['after'].sum():.3g}**"
+        return f"Its translation comes first {counts} after."
 
     def _plan(self, setting: Setting) -> tuple:
         """What of a setting the edits hang on: (toward, method, size, block), empty where it plays no part."""
@@ -176,55 +174,45 @@ class Explorer:
         return "" if neutral else setting.toward, setting.method, setting.size if name else 0, block
 
     def _fitted(self, toward: str, method: str, size: int, block: int | None) -> list:
-        name, _ = self.sizes(method)
-        options = ({name: size} if size else {}) | ({} if block is None else {"block": block})
+        options = ({self.sizes(method)[0]: size} if size else {}) | ({} if block is None else {"block": block})
         return methods.fit(method, self.fitting, toward or None, seed=self.seed, **options)
 
-    def _states(self, setting: Setting, strength: float) -> Activations:
-        """The sentences at the layer; untouched, they are the same for all settings."""
-        plan = self._plan(setting) if strength else ()
+    def _states(self, setting: Setting, strengths: Sequence[float]) -> list[Activations]:
         embed = partial(activations.embed, self.lm, self.table, [setting.layer])
-        return self._under(("states", *plan, setting.layer), setting, strength, embed)
+        return self._under(("states", setting.layer), setting, strengths, embed)
 
-    def _mapped(self, setting: Setting) -> pd.DataFrame:
-        states = {level: self._states(setting, level).layer(setting.layer).numpy() for level in self.strengths}
-        shape = dict(neighbours=min(15, len(self.table) - 1), spread=0.6, epochs=_EPOCHS)
+    def _mapped(self, setting: Setting, strengths: Sequence[float]) -> pd.DataFrame:
+        layers = [states.layer(setting.layer).numpy() for states in self._states(setting, strengths)]
+        shape = dict(neighbours=min(15, len(self.table) - 1), min_dist=0.6, epochs=_EPOCHS)
+        states = dict(zip(strengths, layers))
         return projection.maps(states, self.table, method=self.projection, seed=self.seed, **shape)
 
-    def _perplexity(self, setting: Setting, strength: float) -> float:
-        few = corpora.first(self.table, _READ)
-        plan = self._plan(setting) if strength else ()
-        cost = self._under(("perplexity", *plan), setting, strength, partial(generation.perplexity, self.lm, few))
-        return float(np.exp(np.log(cost["perplexity"]).mean()))
-
-    def _texts(self, setting: Setting, strength: float) -> pd.DataFrame:
-        plan = self._plan(setting) if strength else ()
+    def _written(self, setting: Setting, strength: float) -> list[pd.Series]:
         write = partial(generation.sample, self.lm, self.samples, seed=self.seed, max_tokens=_TOKENS)
-        return self._under(("texts", *plan), setting, strength, write)
+        return [texts["text"] for texts in self._under(("texts",), setting, (0.0, strength), write)]
 
-    def _share(self, setting: Setting, strength: float) -> float:
-        known_to = None if self.lexicon is not None else list(self.table["language"].unique())
-        texts = self._texts(setting, strength)["text"]
-        shares = generation.shares(texts, lexicon=self.lexicon, languages=known_to)
-        return float(shares.set_index("language")["share"][setting.toward])
+    def _price(self, setting: Setting, strength: float) -> dict[str, list[float]]:
+        read = partial(generation.perplexity, self.lm, corpora.first(self.table, _READ))
+        costs = self._under(("perplexity",), setting, (0.0, strength), read)
+        share = partial(generation.share, language=setting.toward, table=self.table, lexicon=self.lexicon)
+        return {
+            "perplexity": [float(np.exp(np.log(cost["perplexity"]).mean())) for cost in costs],
+            f"share of text in {setting.toward}": [share(texts) for texts in self._written(setting, strength)],
+        }
 
-    def _under(self, key: tuple, setting: Setting, strength: float, made: Callable[[], Any]) -> Any:
-        """What `made` returns while the setting's edits are in force; at strength 0 none is."""
-        if not strength:
-            return self._once((*key, 0.0), made)
-        edits = self.edits(setting)
+    def _under(self, key: tuple, setting: Setting, strengths: Sequence[float], made: Callable[[], Any]) -> list:
+        """What `made` returns under the setting's edits at each strength; untouched, it is the same for all."""
+        plan = self._plan(setting)
+        keys = {strength: (*key, *(plan if strength else ()), round(strength, 6)) for strength in strengths}
+        return [self._once(keys[strength], partial(self._steered, setting, strength, made)) for strength in strengths]
 
-        def under() -> Any:
-            with steered(self.lm, edits, strength):
-                return made()
-
-        return self._once((*key, round(strength, 6)), under)
+    def _steered(self, setting: Setting, strength: float, made: Callable[[], Any]) -> Any:
+        with steered(self.lm, self.edits(setting) if strength else [], strength):
+            return made()
 
     def _once(self, key: tuple, made: Callable[[], Any]) -> Any:
         """The answer kept under the key, or the one that is made now; beyond `_KEPT` the one unused longest goes."""
-        key = (self.seed, self.samples, *key)  # explorers made by dataclasses.replace share what is made
-        answer = self._made.pop(key) if key in self._made else made()
-        self._made[key] = answer
+        self._made[key] = answer = self._made.pop(key) if key in self._made else made()
         while len(self._made) > _KEPT:
             del self._made[next(iter(self._made))]
         return answer

@@ -1,8 +1,7 @@
-"""Sliders over finished tables: the strength of an edit under the hand, the map and its metrics beside it.
+"""Controls and pictures for JupyterLab: a slider over finished maps, and the parts that the dashboard is made of.
 
-One idea: build once, then change as little as possible. Each panel keeps its figure, with one line of marks per group;
-a move of the slider sets the lines of the right panel, and only that panel is encoded anew. Values that arrive while it
-draws replace one another, so the picture never lags behind the hand.
+Each map keeps its figure, with one line of marks per group: a move sets those lines and encodes that map alone.
+Values that arrive while it draws replace one another, so the picture never lags behind the hand.
 """
 
 import asyncio
@@ -14,60 +13,83 @@ from typing import Any
 import ipywidgets
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from helpers.drawing import charts
+from helpers.drawing import maps
 from helpers.embeddings.projection import interpolated
 
-LABEL = {"description_width": "66px"}  # of every control, so that sliders begin below one another
+_DPI = 110
+_LABEL = {"description_width": "66px"}  # of every control, so that sliders begin below one another
 _BREATH = 0.02  # seconds between two steps, in which messages are read
 _boxes: dict[str, ipywidgets.Widget] = {}  # the box that stands under each name, to be closed when it is built again
 
 
 def strength_slider(
-    points: pd.DataFrame,
-    metrics: pd.DataFrame | None = None,
-    *,
-    by: str = "family",
-    shade: str = "",
-    start: float = 0.0,
-    step: float = 0.05,
-    inches: tuple[float, float] = (4.4, 4.0),
-    name: str = "strength",
+    points: pd.DataFrame, metrics: pd.DataFrame, *, by: str = "family", shade: str = ""
 ) -> ipywidgets.VBox:
-    """A box of two maps, before and at the slider's strength, with the metrics in words below.
+    """Return a box of two maps, before and at the slider's strength, with the metrics in words below.
 
     `points` is table[strength, (keys), x, y, ...] with the same rows at every strength, strength 0 among them; `by`
     names the column of groups, `shade` that of their colours. `metrics` is table[strength, metric, value]: those of the
     nearest strength measured are read, never guessed between two. The slider takes arrow keys and is linked to a
-    number field. A box of the same `name` built earlier is closed. ValueError: points without strength 0.
+    number field; a slider built earlier is closed. Raise ValueError for points without strength 0.
     """
     grid = np.unique(points["strength"])
     if 0 not in grid:
         raise ValueError(f"points at {len(grid)} strengths from {grid[0]:g} to {grid[-1]:g} but none at 0; add them")
-    frame = dict(points=points, by=by, shade=shade, inches=inches)
-    before, after = stage(**frame, title="before: strength 0.00"), stage(**frame, title="")
-    left, right = image(before.figure), image(after.figure)
-    words = ipywidgets.HTML()
-    control = dict(value=start, min=grid[0], max=grid[-1], step=step, description=name)
-    slider = ipywidgets.FloatSlider(**control, readout=False, layout={"width": "420px"})
-    field = ipywidgets.BoundedFloatText(**control, layout={"width": "180px"})
-    ipywidgets.link((slider, "value"), (field, "value"))
+    maps, words = Maps(0.0, grid, (4.4, 4.0)), ipywidgets.HTML()
 
     def draw(strength: float) -> None:
-        charts.move_points(interpolated(points, strength), after, by=by)
-        after.set_title(f"after: {name} {strength:.2f}")
-        right.value = encoded(after.figure)
+        maps.show(1)
         words.value = f"<p role='status'>{escape(_sentence(points, metrics, by, strength))}</p>"
 
-    draw(slider.value)
-    slider.observe(newest(draw), "value")
-    left.add_class("isogloss-before")
-    right.add_class("isogloss-after")
-    controls, maps = ipywidgets.HBox([slider, field]), ipywidgets.HBox([left, right])
-    return kept(name, ipywidgets.VBox([controls, maps, words]))
+    maps.stage(points, by, shade=shade)
+    draw(0.0)
+    maps.slider.observe(newest(draw), "value")
+    return kept("strength", ipywidgets.VBox([maps.control, ipywidgets.HBox(maps.images), words]))
+
+
+class Maps:
+    """Two maps of the same points, untouched and at the strength of a slider, each on a figure that pyplot drops.
+
+    `control` holds the slider and a number field linked to it, `images` show the maps; `rings`, where it is set, is a
+    function of the points of a map to those that get a ring.
+    """
+
+    def __init__(self, strength: float, grid: Sequence[float], inches: tuple[float, float]) -> None:
+        self.inches, self.rings = inches, None
+        limits = dict(value=strength, min=min(grid), max=max(grid), step=0.05, description="strength", style=_LABEL)
+        self.slider = ipywidgets.FloatSlider(**limits, readout=False, layout={"width": "300px"})
+        self.control = ipywidgets.HBox([self.slider, ipywidgets.BoundedFloatText(**limits, layout={"width": "150px"})])
+        ipywidgets.link(*((part, "value") for part in self.control.children))
+        size = dict(zip(("width", "height"), (f"{round(side * _DPI)}px" for side in inches)))
+        self.images = [ipywidgets.Image(format="png", layout=size) for _ in range(2)]
+        for part, name in zip((*self.images, self.control), ("before", "after", "strength")):
+            part.add_class(f"isogloss-{name}")
+
+    def stage(self, points: pd.DataFrame, by: str, **looks) -> None:
+        """Start both maps anew, within the limits of all strengths; `looks` are options of `maps.map_points`."""
+        self.points, self.by, self.axes = points, by, []
+        for _ in self.images:
+            figure = Figure(self.inches, dpi=_DPI, layout="none")
+            FigureCanvasAgg(figure)
+            self.axes.append(maps.map_points(points, figure.add_axes((0.01, 0.01, 0.98, 0.91)), by=by, **looks))
+        self.show(0, 1)
+
+    def show(self, *places: int) -> None:
+        """Move the marks and rings of the maps named, 0 before and 1 after, and encode these maps."""
+        for place in places:
+            strength, ax = self.slider.value if place else 0.0, self.axes[place]
+            points = interpolated(self.points, strength)
+            maps.move_points(points, ax, by=self.by).set_title(
+                f"after: strength {strength:.2f}" if place else "before"
+            )
+            if self.rings:
+                maps.mark_points(self.rings(points), ax)
+            buffer = BytesIO()
+            ax.figure.canvas.print_png(buffer, pil_kwargs={"compress_level": 1})  # the way to the browser is short
+            self.images[place].value = buffer.getvalue()
 
 
 class Knob(ipywidgets.HBox):
@@ -76,10 +98,10 @@ class Knob(ipywidgets.HBox):
     JupyterLab takes the arrow keys of a menu for its cells, and letters for its commands; those of a slider it leaves.
     """
 
-    def __init__(self, name: str, options: Sequence, value: object, *, width: str = "120px") -> None:
+    def __init__(self, name: str, options: Sequence, value: object) -> None:
         layout = {"width": "200px"}
-        self.slider = ipywidgets.IntSlider(readout=False, continuous_update=False, layout=layout, style=LABEL)
-        self.menu = ipywidgets.Dropdown(layout={"width": width})
+        self.slider = ipywidgets.IntSlider(readout=False, continuous_update=False, layout=layout, style=_LABEL)
+        self.menu = ipywidgets.Dropdown(layout={"width": "120px"})
         super().__init__([self.slider, self.menu], layout={"margin": "0 14px 0 0"})
         self.add_class(f"isogloss-{name}")
         self.offer(name, options, value)
@@ -91,103 +113,56 @@ class Knob(ipywidgets.HBox):
         return self.menu.value
 
     def offer(self, name: str, options: Sequence, value: object) -> None:
-        """Nothing; the knob now has this name, these options or (label, option) pairs, and is set to one of them."""
+        """Give the knob this name and these options or (label, option) pairs, and set it to one of them."""
         self.slider.description, self.menu.options = name, options
         self.slider.max = max(1, len(options) - 1)
         self.slider.disabled = self.menu.disabled = len(options) == 1
         self.menu.value = value
 
 
-def stage(
-    points: pd.DataFrame, *, by: str, shade: str, inches: tuple[float, float], title: str, names: bool = True
-) -> Axes:
-    """A map of the untouched points within the limits of all strengths, on a figure that pyplot does not keep."""
-    figure = Figure(inches, dpi=110, layout="none")
-    FigureCanvasAgg(figure)
-    ax = charts.map_points(points, figure.add_axes((0.01, 0.01, 0.98, 0.91)), by=by, shade=shade, names=names)
-    charts.move_points(points[points["strength"] == 0], ax, by=by)
-    ax.set_title(title)
-    return ax
-
-
-def image(figure: Figure) -> ipywidgets.Image:
-    """The figure as an image of its own size; set its `value` to `encoded(figure)` when the figure has changed."""
-    width, height = (f"{round(side * figure.dpi)}px" for side in figure.get_size_inches())
-    return ipywidgets.Image(value=encoded(figure), format="png", layout={"width": width, "height": height})
-
-
-def encoded(figure: Figure) -> bytes:
-    """The figure as a PNG, packed lightly: the way to the browser is short."""
-    buffer = BytesIO()
-    figure.canvas.print_png(buffer, pil_kwargs={"compress_level": 1})
-    return buffer.getvalue()
-
-
-def _sentence(points: pd.DataFrame, metrics: pd.DataFrame | None, by: str, strength: float) -> str:
-    """What the two maps show, in words and numbers, for those who do not see them."""
-    count = (points["strength"] == 0).sum()
-    shown = f"Two maps of {count:,} points in {points[by].nunique()} groups by {by}: untouched, and at {strength:.2f}."
-    if metrics is None or metrics.empty:
-        return shown
-    near = min(metrics["strength"].unique(), key=lambda measured: abs(measured - strength))
-    here = metrics[metrics["strength"] == near]
-    return f"{shown} Measured at {near:g}: {', '.join(f'{m} {v:.3g}' for m, v in zip(here['metric'], here['value']))}."
-
-
 def newest(draw: Callable[[Any], None]) -> Callable[[dict], None]:
-    """An observer that draws the newest value once the messages at hand are read; at once where no loop runs."""
+    """Return an observer that draws the newest value once the messages at hand are read; at once where no loop runs."""
     waiting: list = []
-
-    def finish() -> None:
-        if waiting:
-            draw(waiting.pop())
 
     def observe(change: dict) -> None:
         idle = not waiting
         waiting[:] = [change["new"]]
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            finish()
-        else:
-            if idle:
-                loop.call_soon(finish)
+        if not (loop := _loop()):
+            draw(waiting.pop())
+        elif idle:
+            loop.call_soon(lambda: draw(waiting.pop()))
 
     return observe
 
 
 def rested(steps: Sequence[Callable[[], None]], pause: float = 0.5) -> Callable[[dict], None]:
-    """An observer that takes the steps one by one once `pause` seconds have passed without a new value.
+    """Return an observer that takes the steps one by one once `pause` seconds have passed without a new value.
 
     A value that arrives between two steps starts them over, so that slow steps hold the hand up for one of them at
     most. Where no loop runs all are taken at once.
     """
-    waiting: list[asyncio.TimerHandle] = []
+    waiting: list[asyncio.Task] = []
 
-    def take(loop: asyncio.AbstractEventLoop, place: int) -> None:
-        steps[place]()
-        if place + 1 < len(steps):
-            waiting[:] = [loop.call_later(_BREATH, take, loop, place + 1)]
+    async def take() -> None:
+        await asyncio.sleep(pause)
+        for step in steps:
+            step()
+            await asyncio.sleep(_BREATH)
 
-    def observe(change: dict) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
+    def observe(_: dict) -> None:
+        if loop := _loop():
+            for task in waiting:
+                task.cancel()
+            waiting[:] = [loop.create_task(take())]
+        else:
             for step in steps:
                 step()
-        else:
-            for handle in waiting:
-                handle.cancel()
-            waiting[:] = [loop.call_later(pause, take, loop, 0)]
 
     return observe
 
 
 def kept(name: str, box: ipywidgets.Box) -> ipywidgets.Box:
-    """The box, which now stands under that name; the one before it is closed with all that is in it.
-
-    The kernel keeps every widget that is left open.
-    """
+    """Return the box, and close the one that stood under that name before, which the kernel would keep for ever."""
     left = [_boxes.pop(name)] if name in _boxes else []
     while left:
         widget = left.pop()
@@ -195,3 +170,19 @@ def kept(name: str, box: ipywidgets.Box) -> ipywidgets.Box:
         widget.close()
     _boxes[name] = box
     return box
+
+
+def _loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _sentence(points: pd.DataFrame, metrics: pd.DataFrame, by: str, strength: float) -> str:
+    """What the two maps show, in words and numbers, for those who do not see them."""
+    count = (points["strength"] == 0).sum()
+    shown = f"Two maps of {count:,} points in {points[by].nunique()} groups by {by}: untouched, and at {strength:.2f}."
+    near = metrics["strength"].iloc[(metrics["strength"] - strength).abs().argmin()]
+    said = (f"{row.metric} {row.value:.3g}" for row in metrics[metrics["strength"] == near].itertuples())
+    return f"{shown} Measured at {near:g}: {', '.join(said)}."

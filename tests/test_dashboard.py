@@ -1,7 +1,8 @@
-"""The surface, with its callbacks run at once: each control changes what it says, and nothing else."""
+"""The dashboard, with its callbacks run at once: each control changes what it says, and nothing else."""
 
 import asyncio
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import ipywidgets
@@ -49,7 +50,7 @@ def _parts(box) -> SimpleNamespace:
 
 @pytest.fixture
 def parts(ask) -> SimpleNamespace:
-    return _parts(dashboard.explore(ask, START, colours=["language", "topic"]))
+    return _parts(dashboard.explore(ask, START))
 
 
 def _seen(parts: SimpleNamespace) -> dict:
@@ -83,8 +84,7 @@ def test_each_control_changes_what_it_says_and_nothing_else(parts):
 
 
 def test_what_is_shown_are_the_answers_of_the_explorer(parts, ask):
-    numbers = pd.concat([ask.measured(START, 1.0), ask.price(START, 1.0)])
-    for row in numbers.itertuples():
+    for row in ask.effects(START, 1.0).itertuples():
         assert f">{row.metric}<" in parts.metrics.value and f">{row.after:.3g}<" in parts.metrics.value
     near = ask.neighbours(START, 1.0, "quiet", "s0")
     assert all(row.text in parts.neighbours.value for row in near.itertuples())
@@ -117,22 +117,21 @@ def test_text_of_a_corpus_is_escaped(ask):
     bad = ask.table.assign(text=ask.table.text + " <b>", gloss="<i>")
     lexicon = ask.lexicon.assign(form=ask.lexicon.form)
     told = _parts(dashboard.explore(Explorer(LM, Fitting(LM, TABLE), bad, ks=[2], projection="pca", lexicon=lexicon,
-                                           strengths=(0.0, 1.0), samples=2), START, colours=["language"]))  # fmt: skip
+                                           strengths=(0.0, 1.0), samples=2), START))  # fmt: skip
     assert "&lt;b&gt;" in told.chosen.value and "<b>" not in told.chosen.value + told.neighbours.value
     assert "&lt;i&gt;" in told.neighbours.value and "<i>" not in told.neighbours.value
 
 
 def test_only_colours_that_tell_something_are_offered(ask):
-    plain = _parts(dashboard.explore(ask, START, colours=["language", "topic"]))
-    assert plain.colour.menu.options == ("language", "topic")
-    same = Explorer(**{**vars(ask), "table": ask.table.assign(topic="one"), "_made": {}})
-    assert _parts(dashboard.explore(same, START, colours=["topic", "language"])).colour.menu.options == ("language",)
+    assert _parts(dashboard.explore(ask, START)).colour.menu.options == ("language", "topic")
+    same = replace(ask, table=ask.table.assign(topic="one"))
+    assert _parts(dashboard.explore(same, START)).colour.menu.options == ("language",)
 
 
-def test_building_again_closes_the_earlier_surface(ask):
-    first = dashboard.explore(ask, START, colours=["language"])
+def test_building_again_closes_the_earlier_dashboard(ask):
+    first = dashboard.explore(ask, START)
     images = [_parts(first).before, _parts(first).after]
-    dashboard.explore(ask, START, colours=["language"])
+    dashboard.explore(ask, START)
     assert first.comm is None and all(image.comm is None for image in images)
 
 

@@ -1,0 +1,86 @@
+"""Which pairs of languages steering helps: by the language steered to, by kinship, by where the pair stood before."""
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+from helpers.synthesis import dyads, findings
+from helpers.synthesis.questions import pair_means
+
+_THIRDS = np.array(["low", "middle", "high"], dtype=object)
+
+
+def helped(views: SimpleNamespace, families: Mapping[str, str], *, seed: int = 0) -> SimpleNamespace:
+    """Average what steering adds to retrieval, from `dyads.views`: pairs, means, and what is `said` with a `table`.
+
+    means: tables by the language steered to (toward), by kinship and by level, the last two of pairs steered to their
+    source. level is the third of retrieval on `dev`, so that a pair is not called low for having been unlucky on the
+    sentences of the gain.
+    """
+    pairs = by_pair(views.before, views.cubes, views.languages)
+    own = pairs[pairs["toward"] == "source"].assign(level=lambda t: thirds(t, views.early))
+    same = own["source"].map(families) == own["target"].map(families)
+    own = own.assign(kin=np.where(same, "within families", "across"))
+    own = own.sort_values("level", key=lambda x: x.map(list(_THIRDS).index), kind="stable")
+    parts = {"toward": pairs.dropna(subset="value"), "kin": own, "level": own}
+    means = {key: pair_means(part, ["units", key], families, seed=seed) for key, part in parts.items()}
+    differences = contrasts(pairs, families, seed=seed)
+    table = pd.concat([differences, *(part.rename(columns={key: "contrast"}) for key, part in means.items())])
+    best = most_helped(views.before, dyads.to_source(views.cubes["experts"]), views.languages)
+    said = findings.gains(differences, best)
+    return SimpleNamespace(pairs=pairs, means=means, table=table.reset_index(drop=True), said=said)
+
+
+def by_pair(before: np.ndarray, cubes: Mapping[str, np.ndarray], languages: Sequence[str]) -> pd.DataFrame:
+    """table[source, target, units, toward, value]: what steering adds to each pair's retrieval.
+
+    before [source, target, sentence] are hits of the untouched model, `cubes` maps the kind of units to hits
+    [steered to, source, target, sentence]. toward: the pair's source, its target, or another (mean over these).
+    """
+    names, rows, others = np.array(languages, dtype=object), [], len(languages) - 2
+    source, target = np.nonzero(~np.eye(len(names), dtype=bool))
+    for units, cube in cubes.items():
+        each = cube.mean(-1) - before.mean(-1)  # [toward, source, target]
+        ends = {"source": each[source, source, target], "target": each[target, source, target]}
+        rest = each.sum(0)[source, target] - ends["source"] - ends["target"]
+        ends["another"] = rest / others if others else np.nan
+        keys = dict(source=names[source], target=names[target], units=units)
+        rows += [pd.DataFrame(keys | {"toward": toward, "value": value}) for toward, value in ends.items()]
+    return pd.concat(rows, ignore_index=True)
+
+
+def contrasts(gained: pd.DataFrame, families: Mapping[str, str], *, seed: int = 0) -> pd.DataFrame:
+    """`pair_means` of two differences of gains, by `contrast`: experts less random units, and source less another.
+
+    The first is of pairs steered to their source; the second, of experts, says whether it matters who is steered to.
+    """
+    wide = gained.pivot_table(index=["source", "target"], columns=["units", "toward"], values="value", sort=False)
+    first, other = gained["units"].unique()
+    found = {f"{first} less {other}": wide[first, "source"] - wide[other, "source"]}
+    if (first, "another") in wide:
+        found["steered to the source less to another"] = wide[first, "source"] - wide[first, "another"]
+    rows = pd.concat(found, names=["contrast"]).rename("value").reset_index()
+    return pair_means(rows, ["contrast"], families, seed=seed)
+
+
+def thirds(table: pd.DataFrame, by: pd.DataFrame) -> pd.Series:
+    """For each row of table[source, target, ...] the third that its pair falls in by by[source, target, value]."""
+    place = by.set_index(["source", "target"])["value"].rank(method="first", pct=True)
+    place = place.reindex(pd.MultiIndex.from_frame(table[["source", "target"]])).to_numpy()
+    return pd.Series(_THIRDS[np.minimum((place * 3).astype(int), 2)], table.index)
+
+
+def most_helped(before: np.ndarray, after: np.ndarray, languages: Sequence[str], top: int = 5) -> pd.DataFrame:
+    """table[source, target, chosen, held_out]: the pairs whose retrieval rises most, and their gain where not chosen.
+
+    Hits [source, target, sentence]. Pairs are ranked on every other sentence (`chosen`), so that `held_out`, on the
+    rest, is not too good to be true.
+    """
+    gain = after - before
+    halves = {name: gain[..., start::2].mean(-1) for start, name in enumerate(("chosen", "held_out"))}
+    names, (source, target) = np.array(languages, dtype=object), np.nonzero(~np.eye(len(languages), dtype=bool))
+    found = pd.DataFrame({"source": names[source], "target": names[target]})
+    found = found.assign(**{name: values[source, target] for name, values in halves.items()})
+    return found.sort_values("chosen", ascending=False, kind="stable").head(top).reset_index(drop=True)
