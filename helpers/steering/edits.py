@@ -1,11 +1,11 @@
-"""Edits: the two shapes that every intervention has, as values; `interventions` puts them into a model.
+"""Edits: the two shapes that every intervention has, as values; `hooks` puts them into a model.
 
-One idea: an edit is an affine map of one module's output. On units it is diagonal (`Edit`), on directions it is of low
-rank (`LowRank`). Overwriting, damping, transport, adding a direction and erasure are lists of these two.
+An edit is an affine map of one module's output. On units it is diagonal (`Edit`), on directions it is of low rank
+(`LowRank`). Overwriting, damping, transport, adding a direction and erasure are lists of these two.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -32,7 +32,8 @@ class Edit:
         units = _tensor(self.units).long()
         if units.ndim != 1 or len(units.unique()) < len(units) or (units < 0).any():
             raise ValueError(f"{self.site}: units {units.tolist()} must be distinct, from 0 up, in one list")
-        _settle(self, {"scale": (len(units),), "shift": (len(units),)}, units=units)
+        object.__setattr__(self, "units", units)
+        _settle(self, scale=units.shape, shift=units.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,15 +51,15 @@ class LowRank:
     v: Tensor | float = 0.0
 
     def __post_init__(self) -> None:
-        shape, other = tuple(_tensor(self.A).shape), tuple(_tensor(self.B).shape)
+        shape, other = tuple(np.shape(self.A)), tuple(np.shape(self.B))
         if len(shape) != 2 or shape != other:
             raise ValueError(f"{self.site}: A {shape} but B {other}; both are [hidden, rank]")
-        _settle(self, {"A": shape, "B": shape, "mean": shape[:1], "v": shape[:1]})
+        _settle(self, A=shape, B=shape, mean=shape[:1], v=shape[:1])
 
 
 def numbers(edit: Edit | LowRank) -> dict[str, Tensor]:
     """The edit's tensors by name: all but its site."""
-    return {part.name: getattr(edit, part.name) for part in fields(edit) if part.name != "site"}
+    return {name: values for name, values in vars(edit).items() if name != "site"}
 
 
 def linear(edit: Edit | LowRank) -> Edit | LowRank:
@@ -66,56 +67,54 @@ def linear(edit: Edit | LowRank) -> Edit | LowRank:
     return replace(edit, shift=0.0) if isinstance(edit, Edit) else replace(edit, mean=0.0, v=0.0)
 
 
+def precise(dtype: torch.dtype) -> torch.dtype:
+    """The type to compute in: float32 for half precision, which is rounded once."""
+    return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
+
+
 def check_width(edit: Edit | LowRank, size: int) -> None:
-    """Nothing; ValueError unless the edit fits outputs of `size` units."""
+    """Raise ValueError unless the edit fits outputs of `size` units."""
     if isinstance(edit, Edit) and len(edit.units) and edit.units.max() >= size:
         raise ValueError(f"{edit.site}: unit {edit.units.max()} but it has {size} units, 0 to {size - 1}")
     if isinstance(edit, LowRank) and len(edit.A) != size:
         raise ValueError(f"{edit.site}: directions of width {len(edit.A)} but outputs of width {size}; refit the edit")
 
 
-def mover(edit: Edit | LowRank, strength: float, like: Tensor) -> Callable[[Tensor, bool, Tensor | None], Tensor]:
-    """A function `move(h, own, where)` from outputs h [..., unit], of the kind of `like`, to `h + strength * change`.
+def mover(edit: Edit | LowRank, strength: float, like: Tensor) -> Callable[[Tensor, bool], Tensor]:
+    """A function `move(h, own)` from outputs h [..., unit], of the kind of `like`, to `h + strength * change`.
 
-    With `own` it may write into h; with `where`, a boolean [sentence, token, 1], only those tokens move. Half precision
-    is computed in float32 and rounded once.
+    With `own` it may write into h. Half precision is computed in float32 and rounded once.
     """
-    check_width(edit, like.shape[-1])
-    dtype = torch.float32 if like.dtype in (torch.bfloat16, torch.float16) else like.dtype
+    size, ready = like.shape[-1], partial(torch.Tensor.to, device=like.device, dtype=precise(like.dtype))
+    check_width(edit, size)
     if isinstance(edit, LowRank):
         A, v = strength * edit.A, strength * edit.v
-        offset, A, B, v = (values.to(dtype).to(like.device) for values in (-edit.mean @ A, A, edit.B.T, v))
-        turn = (offset, A, B) if A.any() else None  # looked at once: on a GPU every look waits
-        return partial(_directions, turn, v if v.any() else None, dtype)
-    units, scale, shift = edit.units, 1 + strength * (edit.scale - 1), strength * edit.shift
-    if _FEW * len(units) > like.shape[-1]:
-        scale = torch.ones(like.shape[-1], dtype=scale.dtype).index_copy(0, units, scale)
-        shift = torch.zeros_like(scale).index_copy(0, units, shift)
-        return partial(_many, *(values.to(dtype).to(like.device) for values in (scale, shift)))
-    return partial(_few, units.to(like.device), *(values.to(dtype).to(like.device) for values in (scale, shift)))
+        turn = tuple(map(ready, (-edit.mean @ A, A, edit.B.T))) if A.any() else None
+        return partial(_directions, turn, ready(v) if v.any() else None)  # looked at once: on a GPU every look waits
+    scale, shift = 1 + strength * (edit.scale - 1), strength * edit.shift
+    if _FEW * len(edit.units) <= size:
+        return partial(_few, edit.units.to(like.device), ready(scale), ready(shift))
+    scale = torch.ones(size, dtype=scale.dtype).index_copy(0, edit.units, scale)
+    return partial(_many, ready(scale), ready(torch.zeros_like(scale).index_copy(0, edit.units, shift)))
 
 
-def _few(units: Tensor, scale: Tensor, shift: Tensor, h: Tensor, own: bool, where: Tensor | None) -> Tensor:
-    part = h.index_select(-1, units)
-    moved = torch.addcmul(shift, part.to(scale.dtype), scale).to(h.dtype)
-    moved = moved if where is None else torch.where(where, moved, part)
+def _few(units: Tensor, scale: Tensor, shift: Tensor, h: Tensor, own: bool) -> Tensor:
+    moved = torch.addcmul(shift, h.index_select(-1, units).to(scale.dtype), scale).to(h.dtype)
     return h.index_copy_(-1, units, moved) if own else h.index_copy(-1, units, moved)
 
 
-def _many(scale: Tensor, shift: Tensor, h: Tensor, own: bool, where: Tensor | None) -> Tensor:
-    if own and where is None and h.dtype == scale.dtype:
+def _many(scale: Tensor, shift: Tensor, h: Tensor, own: bool) -> Tensor:
+    if own and h.dtype == scale.dtype:
         return torch.addcmul(shift, h, scale, out=h)
-    moved = torch.addcmul(shift, h.to(scale.dtype), scale).to(h.dtype)
-    return moved if where is None else torch.where(where, moved, h)
+    return torch.addcmul(shift, h.to(scale.dtype), scale).to(h.dtype)
 
 
-def _directions(turn: tuple | None, v: Tensor | None, dtype, h: Tensor, own: bool, where: Tensor | None) -> Tensor:
-    moved = h.reshape(-1, h.shape[-1]).to(dtype)
+def _directions(turn: tuple | None, v: Tensor | None, h: Tensor, own: bool) -> Tensor:
+    moved = h.reshape(-1, h.shape[-1]).to(precise(h.dtype))
     if turn is not None:
         offset, A, B = turn
         moved = torch.addmm(moved, torch.addmm(offset, moved, A), B)
-    moved = (moved if v is None else moved + v).to(h.dtype).view(h.shape)
-    return moved if where is None else torch.where(where, moved, h)
+    return (moved if v is None else moved + v).to(h.dtype).view(h.shape)
 
 
 def _tensor(values: Any) -> Tensor:
@@ -124,15 +123,13 @@ def _tensor(values: Any) -> Tensor:
     return values.to(torch.float64, copy=True)
 
 
-def _settle(edit: Edit | LowRank, shapes: Mapping[str, tuple], **ready: Tensor) -> None:
+def _settle(edit: Edit | LowRank, **shapes: tuple) -> None:
     """Give a frozen edit its numbers as finite float64 tensors of the given shapes."""
     for name, shape in shapes.items():
         values = _tensor(getattr(edit, name))
-        if values.ndim and tuple(values.shape) != shape:
-            raise ValueError(f"{edit.site}: {name} {tuple(values.shape)} but {shape} is wanted; give one number or all")
+        if values.ndim and values.shape != shape:
+            raise ValueError(f"{edit.site}: {name} {tuple(values.shape)} but {tuple(shape)} is wanted; give one or all")
         if not values.isfinite().all():
             bad = int((~values.isfinite()).sum())
             raise ValueError(f"{edit.site}: {bad} of {values.numel()} numbers in {name} are not finite")
-        ready[name] = values.expand(shape).contiguous()
-    for name, values in ready.items():
-        object.__setattr__(edit, name, values)
+        object.__setattr__(edit, name, values.expand(shape).contiguous())

@@ -17,7 +17,7 @@ from torch import Tensor
 from helpers.common.lookup import known
 from helpers.common.progress import progress
 from helpers.corpora.registry import flores_id
-from helpers.embeddings.batching import by_length, limit, tokenised
+from helpers.embeddings.batching import by_length, limit
 from helpers.models.loading import LanguageModel
 
 UNKNOWN = "unknown"
@@ -150,17 +150,13 @@ def _ends(lm: LanguageModel) -> list[int]:
 
 
 def _framed(lm: LanguageModel, table: pd.DataFrame) -> list[list[int]]:
-    """The start token and then each text's own tokens, whatever the tokenizer adds."""
+    """The start token and then each text's own tokens, cut at what the model reads."""
     empty = table[table["text"].str.strip() == ""]
     if len(empty):
         names = ", ".join(empty["language"].unique())
         raise ValueError(f"{len(empty)} of {len(table)} texts are empty, in {names}; drop them")
-    start, added = _start(lm), {_start(lm), *_ends(lm)}
-    ids = []
-    for sentence in tokenised(lm, table["text"], limit(lm) - 1).ids:
-        own = [place for place, token in enumerate(sentence) if token not in added]
-        ids.append([start, *sentence[own[0] : own[-1] + 1]])
-    return ids
+    options = {"add_special_tokens": False, "truncation": True, "max_length": limit(lm) - 1}
+    return [[_start(lm), *own] for own in lm.tokenizer(list(table["text"]), **options)["input_ids"]]
 
 
 # --- languages: weights by language, those of a text sum to 1 ---------------------------------------------------------

@@ -1,8 +1,8 @@
-"""Interventions: edits put into a model, while it runs or into its weights; the mechanism, no fitting.
+"""Edits put into a model, while it runs (`steered`) or into its weights (`folded`), and into files; no fitting.
 
-One idea: an edit is an affine map of one module's output, and the strength interpolates between an output and its image
-under each edit: 0 is untouched, 1 the edit, any finite number is allowed. `steered` applies a list of edits inside a
-`with`; `folded` makes a model whose weights hold them.
+The strength interpolates between an output and its image under each edit: 0 is untouched, 1 the edit, any finite number
+is allowed. A folded model may need biases that its architecture lacks: they would silently vanish when it is loaded
+again, so they are declared in its configuration, or saving is refused.
 """
 
 import copy
@@ -10,14 +10,15 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from inspect import signature
-from itertools import chain
+from functools import partial
+from itertools import chain, count
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import ModelOutput
 
@@ -25,39 +26,27 @@ from helpers.common import store
 from helpers.common.lookup import known
 from helpers.models.loading import LanguageModel
 from helpers.models.parts import blocks, hidden, width
-from helpers.steering.edits import Edit, LowRank, check_width, mover, numbers
-from helpers.steering.folding import check_foldable, declare_biases, fold
+from helpers.steering.edits import Edit, LowRank, check_width, linear, mover, numbers, precise
 
-TOKENS = ("all", "no_bos", "generated")
 KINDS = {"Edit": Edit, "LowRank": LowRank}
 
 
 @contextmanager
-def steered(
-    lm: LanguageModel, edits: Sequence[Edit | LowRank], strength: float = 1.0, tokens: str = "all"
-) -> Iterator[LanguageModel]:
+def steered(lm: LanguageModel, edits: Sequence[Edit | LowRank], strength: float = 1.0) -> Iterator[LanguageModel]:
     """`lm`, its edits in force inside the `with`; on leaving, also by an exception, it is as before, bit for bit.
 
-    Edits of one site apply in list order, nested contexts after those around them. `tokens` "no_bos" spares the first
-    real token of each sentence; "generated" edits only tokens after the prompt: those run on a key-value cache or,
-    without one, those that extend the first input token by token. ValueError: a strength that is not finite, units
-    that the site lacks, a compiled model and, on leaving, an edit that never fired. LookupError: no such site.
+    Edits of one site apply in list order, nested contexts after those around them. ValueError: a strength that is not
+    finite, units that the site lacks and, on leaving, an edit that never fired. LookupError: no such site.
     """
-    groups = _checked(lm, edits, strength)
-    known(tokens, TOKENS, "tokens")
-    base = lm.model.base_model
-    positions = None if tokens == "all" else _Positions(tokens, base.forward)
-    parts = {site: _Part(part, strength, positions) for site, part in groups.items()}
+    parts = {site: _Part(part, strength) for site, part in _checked(lm, edits, strength).items()}
     with ExitStack() as stack:
-        if positions is not None:
-            stack.callback(base.register_forward_pre_hook(positions, with_kwargs=True).remove)
         for site, part in parts.items():
             stack.callback(_attached(lm.model.get_submodule(site), part))
         yield lm
     silent = [site for site, part in parts.items() if not part.fired]
     if silent:  # not reached when an exception is on its way
-        hint = "generate from the model" if tokens == "generated" else "run the model"
-        raise ValueError(f"{len(silent)} of {len(parts)} sites never fired ({', '.join(silent)}); {hint} in the with")
+        fact = f"{len(silent)} of {len(parts)} sites never fired ({', '.join(silent)})"
+        raise ValueError(f"{fact}; run the model, uncompiled, in the with")
 
 
 def folded(lm: LanguageModel, edits: Sequence[Edit | LowRank], strength: float = 1.0) -> LanguageModel:
@@ -70,12 +59,13 @@ def folded(lm: LanguageModel, edits: Sequence[Edit | LowRank], strength: float =
     groups = _checked(lm, edits, strength)
     if any(_hook(part) for part in lm.model.modules()):
         raise ValueError(f"{lm.name} is being steered; leave the with before folding")
-    check_foldable(lm.model, groups)
+    for site in groups:
+        _refuse_unfoldable(lm.model, site)
     # New modules and a new configuration with all their bonds, in which every tensor is the old tensor.
     model = copy.deepcopy(lm.model, {id(tensor): tensor for tensor in chain(lm.model.parameters(), lm.model.buffers())})
     for site, part in groups.items() if strength else ():
-        fold(model.get_submodule(site), part, strength)
-    declare_biases(model, set(model.state_dict()) - set(lm.model.state_dict()))
+        _fold(model.get_submodule(site), part, strength)
+    _declare_biases(model, set(model.state_dict()) - set(lm.model.state_dict()))
     return replace(lm, model=model)
 
 
@@ -86,65 +76,28 @@ def save_model(lm: LanguageModel, folder: Path | str) -> Path:
     return Path(folder)
 
 
-def save(edits: Sequence | Mapping[str, Sequence], path: Path | str, *, provenance: Mapping | None = None) -> Path:
-    """The path, now holding a list of edits, or several by name, as safetensors with the sites in its metadata."""
-    lists = list(edits.items()) if isinstance(edits, Mapping) else [(None, edits)]
-    listed = [[name, [[type(edit).__name__, edit.site] for edit in part]] for name, part in lists]
-    flat = enumerate(chain.from_iterable(part for _, part in lists))
+def save(edits: Mapping[str, Sequence[Edit | LowRank]], path: Path | str) -> Path:
+    """The path, now holding lists of edits by name, as safetensors with the sites in its metadata."""
+    listed = [[name, [[type(edit).__name__, edit.site] for edit in part]] for name, part in edits.items()]
+    flat = enumerate(chain.from_iterable(edits.values()))
     arrays = {f"{number}.{name}": values for number, edit in flat for name, values in numbers(edit).items()}
-    return store.write_arrays(Path(path), arrays, provenance={**(provenance or {}), "edits": listed})
+    return store.write_arrays(Path(path), arrays, provenance={"edits": listed})
 
 
-def load(path: Path | str) -> list[Edit | LowRank] | dict[str, list[Edit | LowRank]]:
-    """The edits of a file written by `save`, as the list, or the dict of lists, that was saved."""
+def load(path: Path | str) -> dict[str, list[Edit | LowRank]]:
+    """The lists of edits by name of a file written by `save`."""
     listed = store.read_provenance(Path(path)).get("parameters", {}).get("edits")
     if listed is None:
-        raise ValueError(f"{path} holds no edits; write them with interventions.save()")
+        raise ValueError(f"{path} holds no edits; write them with steering.save()")
     arrays: dict[str, dict] = {}
     for key, values in store.read_arrays(Path(path)).items():
         number, name = key.split(".")
         arrays.setdefault(number, {})[name] = values
-    count = iter(range(len(arrays)))
-    lists = {name: [KINDS[kind](site, **arrays[str(next(count))]) for kind, site in part] for name, part in listed}
-    return lists.get(None, lists)
+    place = count()
+    return {name: [KINDS[kind](site, **arrays[str(next(place))]) for kind, site in part] for name, part in listed}
 
 
-# --- steering ---------------------------------------------------------------------------------------------------------
-
-
-class _Positions:
-    """Which tokens of the running forward pass may move; a pre-hook of the base model, which sees its arguments."""
-
-    def __init__(self, kind: str, forward: Callable) -> None:
-        self.kind, self.signature = kind, signature(forward)
-        self.prompt, self.length = None, 0
-        self.where: Tensor | bool | None = None
-
-    def __call__(self, module: nn.Module, args: tuple, options: dict) -> None:
-        given = self.signature.bind(*args, **options).arguments
-        tokens = given.get("input_ids")
-        tokens = given["inputs_embeds"] if tokens is None else tokens
-        cache = given.get("past_key_values")
-        past = 0 if cache is None else int(cache.get_seq_length())
-        columns = torch.arange(past, past + tokens.shape[1], device=tokens.device)
-        choose = self._spared if self.kind == "no_bos" else self._generated
-        self.where = True if past and self.kind == "generated" else choose(columns, tokens, given.get("attention_mask"))
-
-    def _spared(self, columns: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """All but the first real token, [sentence, token, 1], whatever the side of the padding."""
-        if mask is not None and mask.ndim != 2:
-            raise ValueError(f"tokens='no_bos' with an attention mask {tuple(mask.shape)}; pass it [sentence, token]")
-        first = tokens.new_zeros(len(tokens), dtype=torch.long) if mask is None else mask.bool().int().argmax(1)
-        return (columns != first.to(columns.device)[:, None])[..., None]
-
-    def _generated(self, columns: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor | bool:
-        """What follows the prompt: the first input, which later ones extend; used only where there is no cache."""
-        start = 0 if self.prompt is None else self.prompt.shape[1]
-        longer = self.prompt is not None and tokens.shape[1] == self.length + 1
-        grown = longer and torch.equal(tokens[:, :start], self.prompt)
-        self.length = tokens.shape[1]
-        self.prompt = self.prompt if grown else tokens
-        return (columns >= start)[None, :, None] if grown else False
+# --- while it runs ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(eq=False)
@@ -153,22 +106,16 @@ class _Part:
 
     edits: list
     strength: float
-    positions: _Positions | None
     fired: bool = False
     movers: dict = field(default_factory=dict)
 
     def __call__(self, states: Tensor, own: bool) -> Tensor:
-        where = True if self.positions is None else self.positions.where
-        if where is False:
-            return states
         self.fired = True
-        if where is not True and where.shape[1] != states.shape[1]:
-            raise ValueError(f"{where.shape[1]} tokens but {states.shape[1]} in {self.edits[0].site}; use tokens='all'")
-        kind, where = (states.device, states.dtype), None if where is True else where.to(states.device)
+        kind = states.device, states.dtype
         if kind not in self.movers:  # at strength 0 not even -0.0 changes
             self.movers[kind] = [mover(edit, self.strength, states) for edit in self.edits if self.strength]
         for move in self.movers[kind]:
-            states = move(states, own, where)
+            states = move(states, own)
         return states
 
 
@@ -217,28 +164,74 @@ def _rebuilt(output: Any, states: Tensor) -> Any:
     return (states, *output[1:]) if type(output) is tuple else type(output)._make((states, *output[1:]))
 
 
-# --- checks -----------------------------------------------------------------------------------------------------------
-
-
 def _checked(lm: LanguageModel, edits: Sequence[Edit | LowRank], strength: float) -> dict[str, list]:
     """Site -> its edits in list order, each of which fits its module."""
     if not isinstance(strength, Real) or not math.isfinite(strength):
         raise ValueError(f"strength {strength!r} is not a finite number; 0 is untouched, 1 is the edit")
     parts = dict(lm.model.named_modules())
-    if any(_is_compiled(part) for part in parts.values()):
-        raise ValueError(f"{lm.name} is compiled, and hooks of a compiled model do nothing; pass the model uncompiled")
-    stream = dict.fromkeys(blocks(lm), lm.model.config.get_text_config().hidden_size) if edits else {}
+    sizes = dict.fromkeys(blocks(lm), lm.model.config.get_text_config().hidden_size) if edits else {}
     groups: dict[str, list] = {}
     for edit in edits:
-        known(edit.site, parts, f"site of {lm.name}")
-        if isinstance(parts[edit.site], nn.Linear | Conv1D):
-            check_width(edit, width(parts[edit.site]))
-        elif edit.site in stream:
-            check_width(edit, stream[edit.site])
+        part = parts[known(edit.site, parts, f"site of {lm.name}")]
+        size = width(part) if isinstance(part, nn.Linear | Conv1D) else sizes.get(edit.site)
+        if size:
+            check_width(edit, size)
         groups.setdefault(edit.site, []).append(edit)
     return groups
 
 
-def _is_compiled(part: nn.Module) -> bool:
-    wrapped = hasattr(part, "_orig_mod") or hasattr(part.forward, "_torchdynamo_orig_callable")
-    return wrapped or getattr(part, "_compiled_call_impl", None) is not None
+# --- into the weights -------------------------------------------------------------------------------------------------
+
+
+def _refuse_unfoldable(model: PreTrainedModel, site: str) -> None:
+    """Raise ValueError unless a weight of the site's own can hold its edits."""
+    part = model.get_submodule(site)
+    if not isinstance(part, nn.Linear | Conv1D):
+        raise ValueError(f"no weight can hold edits of {site}, a {type(part).__name__}; use steered() for it")
+    if not part.weight.is_floating_point() or part.weight.is_meta:
+        raise ValueError(f"the weight of {site} is quantised or offloaded; use steered() for it")
+    weights = (weight for other in model.modules() for weight in other.parameters(recurse=False))
+    if sum(weight is part.weight for weight in weights) > 1:
+        raise ValueError(f"{site} shares its weight with another module; use steered() for it")
+
+
+def _fold(module: nn.Module, edits: Sequence[Edit | LowRank], strength: float) -> None:
+    """Give the module a weight and a bias of its own with the edits in them.
+
+    An edit moves the bias, and its linear part every column of the weight.
+    """
+    old, turned = module.weight.detach(), isinstance(module, nn.Linear)
+    columns = (old.T if turned else old).to(precise(old.dtype))
+    bias = columns.new_zeros(1, columns.shape[1]) if module.bias is None else module.bias.detach().to(columns)[None]
+    for edit in edits:
+        columns = mover(linear(edit), strength, columns)(columns, False)
+        bias = mover(edit, strength, bias)(bias, False)
+    trained = module.weight.requires_grad
+    module.weight = nn.Parameter((columns.T if turned else columns).to(old.dtype).contiguous(), trained)
+    if module.bias is not None or bias.any():
+        module.bias = nn.Parameter(bias[0].to(old.dtype), trained)
+
+
+def _declare_biases(model: PreTrainedModel, added: set[str]) -> None:
+    """Let the configuration make the biases `added` to the model's Linears, or let saving be refused by name.
+
+    A switch of the configuration may make more biases than were added: the others are zeros.
+    """
+    config, there = model.config.get_text_config(), set(model.state_dict())
+    for switch in [name for name, value in vars(config).items() if "bias" in name and value is False and added]:
+        setattr(config, switch, True)
+        with torch.device("meta"):  # names and shapes without values
+            made = type(model)(copy.deepcopy(model.config)).state_dict()
+        if added <= set(made):
+            for name in set(made) - there:
+                module = model.get_submodule(name.removesuffix(".bias"))
+                module.bias = nn.Parameter(module.weight.new_zeros(made[name].shape), module.weight.requires_grad)
+            return
+        setattr(config, switch, False)
+    if added:
+        model.save_pretrained = partial(_refuse_saving, sorted(added))
+
+
+def _refuse_saving(biases: list[str], *args: Any, **options: Any) -> None:
+    fact = f"{len(biases)} biases have no place in this model's configuration and would be lost on reloading"
+    raise ValueError(f"{fact}: {', '.join(biases[:5])}; save the edits with steering.save() and fold or steer again")

@@ -10,24 +10,33 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from numba import float64, int64, njit, types, uint8, uint16, uint32, uint64, void
+from scipy.stats import rankdata
 
 _CHUNK = 2**18  # responses sorted at a time: their keys stay in a core's cache
 _SIGN, _EXPONENT, _LOW = uint32(0x80000000), uint32(0x7F800000), uint64(0xFFFFFFFF)
 
 
-def sums(responses, codes, count: int):
+def sums(responses, codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Twice the summed ranks and the summed precisions at own rows, each [unit, language].
 
     `responses` are [sentence, unit], `codes` the number of each row's language, below `count`. Rank 1 is the greatest
-    response; ties share their mean rank and their last precision. ValueError naming units with NaN or infinity.
+    response; ties share their mean rank and their last precision. ValueError naming units with NaN or infinity. Units
+    are taken in chunks, on as many threads as torch uses.
     """
-    codes = codes.astype(np.uint16)
-    return tuple(np.concatenate(part) for part in zip(*_chunked(lambda keys: _walk(keys, codes, count), responses)))
+    by_unit, codes = np.asarray(responses).T, codes.astype(np.uint16)
+    step = max(1, _CHUNK // max(1, by_unit.shape[1]))
 
+    def part(start: int) -> tuple[np.ndarray, ...]:
+        keys, bad = _sorted_keys(_exact(by_unit[start : start + step]))
+        return *_walk(keys, codes, count), bad
 
-def products(responses, weights):
-    """Twice the ranks of each unit times `weights` [sentence, column], one array [unit, column] per chunk of units."""
-    return _chunked(lambda keys: _ranks(keys) @ weights, responses)
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        ranks, precision, bad = map(np.concatenate, zip(*pool.map(part, range(0, len(by_unit), step))))
+    wrong = np.flatnonzero(bad).tolist()
+    if wrong:
+        fact = f"{len(wrong)} of {len(by_unit)} units hold NaN or infinite responses (units {str(wrong[:8])[1:-1]})"
+        raise ValueError(f"{fact}; drop the sentences that cause them, or run the model in float32")
+    return ranks, precision
 
 
 def area(ranks, size, rows: int):
@@ -36,44 +45,19 @@ def area(ranks, size, rows: int):
     return (2 * size * rest + size * (size + 1) - ranks) / (2 * size * rest)
 
 
-def _chunked(function, responses) -> list:
-    """`function` of the sorted keys of each chunk of units, in order, on as many threads as torch uses."""
-    by_unit = np.asarray(responses).T
-    step = max(1, _CHUNK // max(1, by_unit.shape[1]))
-
-    def part(start):
-        keys, bad = _sorted_keys(_exact(by_unit[start : start + step]))
-        return function(keys), bad
-
-    starts = range(0, len(by_unit), step)
-    with ThreadPoolExecutor(min(torch.get_num_threads(), max(1, len(starts)))) as pool:
-        results, bad = zip(*pool.map(part, starts))
-    wrong = np.flatnonzero(np.concatenate(bad)).tolist()
-    if wrong:
-        fact = f"{len(wrong)} of {len(by_unit)} units hold NaN or infinite responses (units {str(wrong[:8])[1:-1]})"
-        raise ValueError(f"{fact}; drop the sentences that cause them, or run the model in float32")
-    return list(results)
+def _exact(block: np.ndarray) -> np.ndarray:
+    """Float32 of the same order and the same ties: the numbers themselves or, of wider types, their ranks."""
+    if block.dtype == np.float32 or block.dtype.itemsize <= 2:
+        return block.astype(np.float32, copy=False)
+    return rankdata(np.where(np.isfinite(block), block, np.nan), "dense", axis=1).astype(np.float32)
 
 
-def _exact(block):
-    """The block in the smaller of float32 and float64 that holds its type."""
-    small = block.dtype == np.float32 or block.dtype.itemsize <= 2
-    return block.astype(np.float32 if small else np.float64, copy=False)
-
-
-def _sorted_keys(block):
+def _sorted_keys(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sorted keys [unit, sentence] of a block of responses, greatest first, and which units are not finite."""
-    if block.dtype == np.float32:
-        keys, bad = np.empty(block.shape, np.uint64), np.empty(len(block), np.uint8)
-        _pack(np.ascontiguousarray(block).view(np.uint32), keys, bad)
-        keys.sort(axis=1)
-        return keys, bad
-    order = np.argsort(-block, axis=1)
-    falling = np.take_along_axis(block, order, axis=1)
-    place = np.cumsum(falling[:, 1:] != falling[:, :-1], axis=1, dtype=np.uint64)  # 64 bits leave no room: number them
-    keys = order.astype(np.uint64)
-    keys[:, 1:] |= place << np.uint64(32)
-    return keys, ~np.isfinite(block).all(axis=1)
+    keys, bad = np.empty(block.shape, np.uint64), np.empty(len(block), np.uint8)
+    _pack(np.ascontiguousarray(block).view(np.uint32), keys, bad)
+    keys.sort(axis=1)
+    return keys, bad
 
 
 @njit(void(types.Array(uint32, 2, "C", readonly=True), uint64[:, ::1], uint8[::1]), nogil=True, cache=True)
@@ -107,18 +91,3 @@ def _walk(keys, codes, count):
                 total[code] += seen[code] / end
             start = end
     return ranks, precision
-
-
-@njit(float64[:, ::1](uint64[:, ::1]), nogil=True, cache=True)
-def _ranks(keys):
-    """Twice the rank of every response [unit, sentence]: 2 for a sole greatest, their mean for tied ones."""
-    ranks = np.empty(keys.shape)
-    for unit in range(keys.shape[0]):
-        row, start = keys[unit], 0
-        for end in range(1, row.size + 1):
-            if end < row.size and (row[end] ^ row[end - 1]) <= _LOW:
-                continue
-            for i in range(start, end):
-                ranks[unit, row[i] & _LOW] = start + end + 1
-            start = end
-    return ranks

@@ -1,7 +1,7 @@
 """Units: what is chosen, mapped and drawn unit by unit, as functions of responses; `methods` makes interventions of it.
 
-One idea: responses are one array [sentence, unit] per site, and a table[site, unit, scale, shift] is one `Edit` per
-site; between the two lie only tables.
+Responses are one array [sentence, unit] per site, and a table[site, unit, scale, shift] is one `Edit` per site;
+between the two lie only tables.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,6 +14,7 @@ from helpers.steering.edits import Edit
 
 KEYS = ["site", "unit"]
 STILL = 1e-4  # units that deviate less are left alone by transports, as in ml-act, and drawn by no control
+_LEVEL, _SHARE = 0.95, 0.01  # of `entropy`, as published
 _CHUNK = 1024  # units widened to float64 at a time
 
 
@@ -67,24 +68,22 @@ def regression(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return scale, y_mean - scale * x_mean
 
 
-def entropy(
-    positive: Mapping[str, np.ndarray], labels, *, k: int | None = None, level: float = 0.95, share: float = 0.01
-) -> pd.DataFrame:
+def entropy(positive: Mapping[str, np.ndarray], labels, *, k: int | None = None) -> pd.DataFrame:
     """table[language, site, unit, entropy] of units that are positive for few languages only, lowest entropy first.
 
-    `positive` holds shares of positive tokens. A unit fires for a language when its share is above the `level` quantile
-    of all. Of the units that fire for some language, the `share` of all units with the lowest entropy over languages is
+    `positive` holds shares of positive tokens. A unit fires for a language when its share is above the 95 % quantile
+    of all. Of the units that fire for some language, the 1 % of all units with the lowest entropy over languages is
     kept or, with k, the k lowest of each language; a unit may belong to several. Language activation probability
     entropy of Tang et al. 2024, on all MLP Linears: the sign before an activation function is the sign after it.
     """
     codes, languages = pd.factorize(np.asarray(labels))
     own = np.eye(len(languages))[codes] / np.bincount(codes)
     shares = np.concatenate([own.T @ array for array in positive.values()], axis=1)  # [language, unit of the model]
-    fires = shares > np.quantile(shares, level)
+    fires = shares > np.quantile(shares, _LEVEL)
     with np.errstate(invalid="ignore"):
         values = np.where(fires.any(0), entr(shares / shares.sum(0)).sum(0), np.inf)
     order = np.argsort(values, kind="stable")
-    order = order if k else order[: round(share * len(order))]
+    order = order if k else order[: round(_SHARE * len(order))]
     keys = [pd.DataFrame({"site": site, "unit": np.arange(array.shape[1])}) for site, array in positive.items()]
     found = pd.concat(keys, ignore_index=True).assign(entropy=values)
     parts = {language: found.iloc[order[row[order]][:k]] for language, row in zip(languages, fires)}
