@@ -128,10 +128,3 @@ def test_languages_come_with_code_family_and_place():
 def test_unknown_codes_are_named():
     with pytest.raises(LookupError, match=r"2 of 3 languages .* 'xxq_Latn' .* 'german'"):
         measures.measure(["geographic"], ["deu_Latn", "xxq_Latn", "german"])
-
-
-@real
-@pytest.mark.skipif(bool(find_spec("lang2vec")), reason="lang2vec is installed, so imputed features are there")
-def test_imputed_features_say_what_they_need():
-    with pytest.raises(LookupError, match=r"lang2vec==1\.1\.2"):
-        typology.features(["deu_Latn", "eng_Latn"], "syntactic", imputed=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.svm import LinearSVC
 
 from helpers import corpora
@@ -202,10 +203,10 @@ def classified(X: Features, labels: Iterable, T: Features, *, weigh: bool = Fals
     X, T = X[:, columns], T[:, columns]
     if not weigh:
         return LinearSVC(random_state=seed).fit(X, labels).predict(T)
-    idf = (np.log((1 + X.shape[0]) / (1 + np.bincount(X.indices))) + 1).astype(np.float32)
-    head = LinearSVC(random_state=seed).fit(text.tfidf(X), labels)
-    length = np.sqrt(T.power(2) @ idf**2)[:, None]
-    scores = T @ (head.coef_.T * idf[:, None]).astype(np.float32) / np.where(length > 0, length, 1) + head.intercept_
+    tfidf = TfidfTransformer().fit(X)
+    head = LinearSVC(random_state=seed).fit(tfidf.transform(X), labels)
+    length = np.sqrt(T.power(2) @ tfidf.idf_**2)[:, None]
+    scores = T @ (head.coef_ * tfidf.idf_).T.astype(np.float32) / np.where(length > 0, length, 1) + head.intercept_
     return head.classes_[scores.argmax(1) if len(head.classes_) > 2 else (scores[:, 0] > 0).astype(int)]
 
 
@@ -272,7 +273,7 @@ def _features(
         train, test = (_latin(table, "text" if task == "topics" else "form") for table in (train, test))
     if task != "topics":
         return [text.word_features(table) for table in (train, test)]
-    counts = text.features([*train["text"], *test["text"]])[0]
+    counts = text.features([*train["text"], *test["text"]])
     return [counts[: len(train)], counts[len(train) :]]
 
 
