@@ -23,7 +23,7 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setitem(mini.RECIPES, "mini-small", made)
     monkeypatch.setattr(mini, "CHUNK", 4)
     monkeypatch.setattr(twins, "SENTENCES", 8)
-    for module in (mini, hub, twins):
+    for module in (mini, hub, twins.store):
         monkeypatch.setattr(module, "DATA", tmp_path)
     return "mini-small"
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,18 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_table_is_computed_once_and_read_back_equal(tmp_path):
-    path = tmp_path / "deep" / "table.parquet"
-    first = store.table(path, lambda: FRAME)
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """`store.cached` below the test's own folder, and the files there."""
+    monkeypatch.setattr(store, "DATA", tmp_path)
+    return partial(store.cached, "abx")
+
+
+def test_a_table_is_computed_once_and_read_back_equal(cached, tmp_path):
+    first = cached({}, lambda: FRAME)
     assert_frame_equal(first, FRAME)
-    assert_frame_equal(store.table(path, refuse), first)
-    assert leftovers(path.parent) == ["table.parquet"]
+    assert_frame_equal(cached({}, refuse), first)
+    assert len(leftovers(tmp_path / "cache" / "abx")) == 1
 
 
 def test_arrays_of_numpy_and_torch_come_back_as_numpy(tmp_path):
@@ -58,21 +65,12 @@ def test_text_among_arrays_is_refused_by_name(tmp_path):
     assert leftovers(tmp_path) == []
 
 
-def test_other_parameters_compute_again_and_equal_ones_do_not(tmp_path):
-    path = tmp_path / "table.parquet"
-    store.table(path, lambda: FRAME, provenance={"k": 5, "languages": ["A1"]})
-    store.table(path, refuse, provenance={"languages": ["A1"], "k": 5})
-    again = store.table(path, lambda: FRAME.assign(unit=7), provenance={"k": 20, "languages": ["A1"]})
-    assert (again["unit"] == 7).all()
-
-
-def test_a_cached_table_is_computed_again_for_other_things_and_by_other_code(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "DATA", tmp_path)
-    assert_frame_equal(store.cached("abx", {"k": 5}, lambda: FRAME), store.cached("abx", {"k": 5}, refuse))
-    assert (store.cached("abx", {"k": 6}, lambda: FRAME.assign(unit=7))["unit"] == 7).all()
+def test_other_parameters_or_other_code_compute_again_and_equal_ones_do_not(cached, monkeypatch):
+    cached({"k": 5, "languages": ["A1"]}, lambda: FRAME)
+    cached({"languages": ["A1"], "k": 5}, refuse)
+    assert (cached({"k": 20, "languages": ["A1"]}, lambda: FRAME.assign(unit=7))["unit"] == 7).all()
     monkeypatch.setattr(store, "code", lambda: "other")
-    assert (store.cached("abx", {"k": 5}, lambda: FRAME.assign(unit=9))["unit"] == 9).all()
-    assert len(leftovers(tmp_path / "cache" / "abx")) == 3
+    assert (cached({"k": 5, "languages": ["A1"]}, lambda: FRAME.assign(unit=9))["unit"] == 9).all()
 
 
 @pytest.mark.parametrize("name", ["table.parquet", "arrays.safetensors"])
@@ -103,15 +101,23 @@ def test_the_commit_is_read_from_the_checkout(tmp_path, monkeypatch):
     assert store.describe()["commit"] == "c" * 40
 
 
-def test_the_digest_of_code_is_that_of_a_room_or_of_all():
-    assert len({store.code(), store.code("common"), store.code("common", "models")}) == 3
-    with pytest.raises(LookupError, match="no room 'commun'; did you mean common"):
-        store.code("commun")
+def test_the_digest_of_code_reaches_into_the_rooms(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "__file__", str(tmp_path / "helpers" / "common" / "store.py"))
+    for room in ("abx", "models"):
+        (tmp_path / "helpers" / room).mkdir(parents=True)
+    seen = {rooms: set() for rooms in [(), ("abx",), ("models",)]}
+    for text in ("a = 1", "a = 2"):
+        (tmp_path / "helpers" / "abx" / "scoring.py").write_text(text)
+        for rooms, digests in seen.items():
+            digests.add(store.code.__wrapped__(*rooms))
+    assert [len(digests) for digests in seen.values()] == [2, 2, 1]
+    with pytest.raises(LookupError, match="no room 'abxs'; did you mean abx"):
+        store.code.__wrapped__("abxs")
 
 
-def test_a_crash_in_computing_leaves_no_file(tmp_path):
+def test_a_crash_in_computing_leaves_no_file(cached, tmp_path):
     with pytest.raises(ZeroDivisionError):
-        store.table(tmp_path / "table.parquet", lambda: 1 / 0)
+        cached({}, lambda: 1 / 0)
     assert leftovers(tmp_path) == []
 
 
@@ -129,29 +135,31 @@ def test_a_crash_between_writing_and_renaming_keeps_the_old_result(tmp_path, mon
 
 
 @pytest.mark.parametrize("kept", [0, 3, 0.5, 0.99])
-def test_a_cut_file_is_computed_again_with_a_warning(tmp_path, kept):
-    table = store.write_table(tmp_path / "table.parquet", FRAME)
+def test_a_cut_file_is_computed_again_with_a_warning(cached, tmp_path, kept):
+    cached({}, lambda: FRAME)
+    (table,) = (tmp_path / "cache" / "abx").iterdir()
     arrays = store.write_arrays(tmp_path / "arrays.safetensors", {"x": np.arange(50.0)})
     for path in (table, arrays):
         whole = path.read_bytes()
         path.write_bytes(whole[: int(kept * len(whole)) if kept < 1 else kept])
-    with pytest.warns(UserWarning, match=r"table.parquet is damaged"):
-        assert_frame_equal(store.table(table, lambda: FRAME, provenance={}), FRAME)
+    with pytest.warns(UserWarning, match=rf"{table.name} is damaged"):
+        assert_frame_equal(cached({}, lambda: FRAME), FRAME)
     with pytest.raises(store._DAMAGED):
         store.read_arrays(arrays)
-    store.table(table, refuse)
+    cached({}, refuse)
 
 
-def test_one_flipped_bit_is_found_by_the_checksums(tmp_path):
+def test_one_flipped_bit_is_found_by_the_checksums(cached, tmp_path):
     long = pd.DataFrame({"value": np.arange(1000.0)})
-    table = store.write_table(tmp_path / "table.parquet", long)
+    cached({}, lambda: long)
+    (table,) = (tmp_path / "cache" / "abx").iterdir()
     arrays = store.write_arrays(tmp_path / "arrays.safetensors", {"x": np.arange(1000.0)})
     for path, place in ((table, 2000), (arrays, -4000)):
         octets = bytearray(path.read_bytes())
         octets[place] ^= 1
         path.write_bytes(octets)
     with pytest.warns(UserWarning, match="damaged"):
-        assert_frame_equal(store.table(table, lambda: long), long)
+        assert_frame_equal(cached({}, lambda: long), long)
     with pytest.raises(ValueError, match="checksum"):
         store.read_arrays(arrays)
 

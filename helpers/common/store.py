@@ -37,21 +37,20 @@ _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _DAMAGED = (OSError, ValueError, KeyError, pa.ArrowException, SafetensorError)
 
 
-def table(path: Path, compute: Callable[[], pd.DataFrame], *, provenance: Mapping | None = None) -> pd.DataFrame:
-    """The table at `path`; computed and written first where absent, damaged (a warning), or of another `provenance`."""
-    if Path(path).exists():
+def cached(kind: str, about: Mapping, compute: Callable[[], pd.DataFrame], *rooms: str) -> pd.DataFrame:
+    """The table that `compute` makes of what it is `about`, kept in `data/cache/<kind>`.
+
+    It is computed where there is none of this key and of the code of these `rooms` (all where none is named), or where
+    the file is damaged, with a warning.
+    """
+    about = {**about, "code": code(*rooms)}
+    path = DATA / "cache" / kind / f"{key(about)}.parquet"
+    if path.exists():
         try:
-            if provenance is None or key(read_provenance(path).get("parameters")) == key(provenance):
-                return read_table(path)
+            return read_table(path)
         except _DAMAGED as error:
             warnings.warn(f"{path} is damaged ({error}); computing it again", stacklevel=2)
-    return read_table(write_table(path, compute(), provenance=provenance))  # the first and later calls return the same
-
-
-def cached(kind: str, about: Mapping, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """The table that `compute` makes `about` something, kept in `data/cache/<kind>`; made again by changed code."""
-    about = {**about, "code": code()}
-    return table(DATA / "cache" / kind / f"{key(about)}.parquet", compute, provenance=about)
+    return read_table(write_table(path, compute(), provenance=about))  # the first and later calls return the same
 
 
 def write_table(path: Path, content: pd.DataFrame, *, provenance: Mapping | None = None) -> Path:
@@ -180,7 +179,7 @@ def digest(files: Iterable[Path]) -> str:
 
 @cache
 def code(*rooms: str) -> str:
-    """Digest of the code of these rooms, or of the whole package: a cache that other code made is old."""
+    """Digest of the code of these rooms, or of the whole package, at any depth: what other code made is old."""
     package = Path(__file__).resolve().parents[1]
     folders = [package / known(room, os.listdir(package), "room") for room in rooms] or [package]
     return digest(file for folder in folders for file in sorted(folder.rglob("*.py")))

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from helpers import DATA, corpora, models
+from helpers import corpora, models
 from helpers.common import results, stats, store
 from helpers.embeddings import activations
 from helpers.models.loading import LanguageModel
