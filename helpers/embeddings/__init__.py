@@ -10,7 +10,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "activations": ["Activations", "embed", "responses"],
-        "retrieval": ["correct", "per_sentence", "top1"],
+        "batching": ["token_counts"],
         "projection": ["maps", "trustworthiness"],
+        "retrieval": ["correct", "distances", "per_sentence", "top1"],
     },
 )

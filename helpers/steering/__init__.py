@@ -10,10 +10,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "comparison": ["catalogue", "compare", "paraphrased", "written"],
-        "experts": ["auroc", "top"],
+        "experts": ["auroc", "average_precision", "overlap", "tested", "top"],
         "findings": ["answer"],
         "fitting": ["Fitting"],
-        "hooks": ["Edit", "LowRank", "save", "steered"],
+        "hooks": ["Edit", "LowRank", "folded", "save", "steered"],
         "measuring": ["along", "effects", "left_out", "posthoc"],
         "methods": ["METHODS", "fit"],
     },
