@@ -84,9 +84,8 @@ def enter(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this process, and those it starts, take the folder for the project's."""
     for module in (runner, results, sweep, executors):
         monkeypatch.setattr(module, "ROOT", root)
-    for module in (results, records, store):
+    for module in (results, records, store, runner):
         monkeypatch.setattr(module, "DATA", root / "data")
-    monkeypatch.setattr(runner, "FIGURES", root / "figures")
     monkeypatch.setenv("ISOGLOSS_HOME", str(root))
     monkeypatch.delenv("ISOGLOSS_RUN", raising=False)
 

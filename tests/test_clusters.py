@@ -93,7 +93,7 @@ def test_local_workers_share_out_the_gpus(monkeypatch):
 def test_a_run_sees_its_threads_and_its_workers_gpu(home, monkeypatch):
     seen = []
     names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr(sweep, "_try", lambda row: seen.append([os.environ.get(name) for name in names]) or "completed")
+    monkeypatch.setattr(sweep, "_try", lambda row, told: seen.append([told.get(name) for name in names]) or "completed")
     monkeypatch.setattr(executors, "worker_index", lambda: 1)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     before = dict(os.environ)

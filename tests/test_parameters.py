@@ -1,6 +1,7 @@
 """Parameters are read as their declared type, and refused by name, type or likeness to a secret."""
 
 from pathlib import Path
+from typing import get_args
 
 import nbformat
 import pytest
@@ -93,7 +94,7 @@ def test_a_whole_number_will_do_for_a_float(declared):
 
 
 def test_an_unknown_parameter_is_refused_naming_the_nearest(declared):
-    with pytest.raises(LookupError, match=r"'strenght'; nearest: strength"):
+    with pytest.raises(LookupError, match=r"'strenght'; did you mean strength"):
         parameters.check(declared, {"strenght": 2.0})
 
 
@@ -121,5 +122,24 @@ def test_a_value_that_looks_like_a_secret_is_refused_and_not_repeated(declared, 
     assert parameters.check(declared, {"model": "hf_small", "corpus": "sk-ip"})
 
 
-def test_the_nearest_name_is_found_whatever_its_case():
-    assert parameters.nearest("K", ["seed", "revision", "pool", "k"]).split(", ")[0] == "k"
+@pytest.mark.parametrize(
+    "line, value",
+    [('pool: str = "max"', "sum"), ('projection: str = "umap"', "tsne"), ("k: int = 5", 0), ("ks: list = [5]", [5, 0])]
+    + [("sentences: int = 40", -1), ("representations: list = []", ["ngram"])],
+)
+def test_a_value_that_is_no_choice_or_too_small_a_count_is_refused(written, line, value):
+    declared = written(line)
+    name = next(iter(declared))
+    with pytest.raises(ValueError, match=f"parameter '{name}' is .*(should be|greater than 0)"):
+        parameters.check(declared, {name: value})
+    assert parameters.check(declared, {name: declared[name].default}) == {name: declared[name].default}
+
+
+def test_choices_are_those_that_the_rooms_know():
+    from helpers.embeddings import batching, projection
+    from helpers.transfer import training
+
+    choices = {name: get_args(kind) for name, kind in parameters.CHOICES.items()}
+    assert {*choices["pool"]} == {*batching.POOLS}
+    assert {*choices["projection"]} == {*projection.METHODS}
+    assert {*get_args(choices["representations"][0])} == {*training.REPRESENTATIONS}

@@ -27,9 +27,9 @@ def _here(home, monkeypatch):
 def pretend(path: Path, monkeypatch, failing: str = "", figure: Figure | None = None) -> None:
     """Runs of a sweep as they lie on disk, without executing notebooks."""
 
-    def notebook(source, given):
-        row = next(row for row in sweep.plan(path) if row["given"] == given)
-        folder, name = Path(row["folder"]), Path(source).name
+    def perform(row, environment):
+        folder, source, given = row["folder"], row["source"], row["given"]
+        name = source.name
         folder.mkdir(parents=True, exist_ok=True)
         book = nbformat.read(source, as_version=4)
         book.cells[-1].outputs = [nbformat.v4.new_output("stream", text=f"read {EVIL}\n")]
@@ -42,7 +42,7 @@ def pretend(path: Path, monkeypatch, failing: str = "", figure: Figure | None = 
         output = {"notebook": row["notebook"], "output": str(folder / name), "run": row["run"]}
         store.write_json(folder / results.MARKER, store.describe(row["parameters"]) | marker | output)
 
-    monkeypatch.setattr(runner, "notebook", notebook)
+    monkeypatch.setattr(runner, "perform", perform)
 
 
 def links(page: Path) -> list[Path]:

@@ -17,7 +17,7 @@ def elsewhere(tmp_path, monkeypatch):
     """Results in a folder of the test's own, seen by a person rather than by a headless run."""
     monkeypatch.setattr(results, "DATA", tmp_path / "data")
     monkeypatch.setattr(results, "ROOT", tmp_path)
-    for name in ("RUN", "FOLDER", "FIGURES", "INPUTS"):
+    for name in ("RUN", "FOLDER", "INPUTS"):
         monkeypatch.delenv(f"ISOGLOSS_{name}", raising=False)
 
 
@@ -108,23 +108,20 @@ def test_a_missing_result_names_the_notebook_to_run_and_what_there_is():
         results.latest("experts.parquet", "world", "mini")
 
 
-def test_the_current_run_is_told_by_the_environment(monkeypatch, tmp_path):
+def test_the_current_run_is_told_by_the_environment(monkeypatch):
     assert results.current_run("03_abx_checkpoints") == "03-interactive"
-    assert results.figure_folders(tmp_path) == [tmp_path / "figures"]
     monkeypatch.setenv("ISOGLOSS_RUN", "03-abc")
-    monkeypatch.setenv("ISOGLOSS_FOLDER", str(tmp_path / "own"))
-    monkeypatch.setenv("ISOGLOSS_FIGURES", str(tmp_path / "shown"))
     assert results.current_run("03_abx_checkpoints") == "03-abc"
-    assert results.figure_folders() == [tmp_path / "own" / "figures", tmp_path / "shown"]
 
 
-def test_a_figure_is_a_png_and_an_svg_of_the_run_and_for_the_default_run_a_png_for_the_readme(tmp_path, monkeypatch):
-    monkeypatch.setenv("ISOGLOSS_FIGURES", str(tmp_path / "shown"))
+def test_a_figure_is_a_png_and_an_svg_of_the_run_alone(tmp_path, monkeypatch):
     written = results.write_figure(drawn(), "03-curve", tmp_path / "run")
     own = tmp_path / "run" / "figures"
-    assert written == [own / "03-curve.png", own / "03-curve.svg", tmp_path / "shown" / "03-curve.png"]
+    assert written == [own / "03-curve.png", own / "03-curve.svg"]
     assert written[0].read_bytes().startswith(b"\x89PNG") and written[1].read_text().rstrip().endswith("</svg>")
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(written)
+    monkeypatch.setenv("ISOGLOSS_FOLDER", str(tmp_path / "own"))
+    assert results.write_figure(drawn(), "03-curve")[0] == tmp_path / "own" / "figures" / "03-curve.png"
 
 
 def test_equal_figures_are_equal_files(tmp_path):

@@ -41,7 +41,7 @@ def test_what_has_completed_needs_its_corpus_no_more(home, monkeypatch):
     runner._refuse_corpus.cache_clear()
     with pytest.raises(LookupError, match="small.yaml: 'csv:.*own.csv' names no file"):
         sweep.plan(path)
-    monkeypatch.setattr(runner, "_is_complete", lambda planned: True)
+    monkeypatch.setattr(runner, "is_complete", lambda planned: True)
     assert len(sweep.plan(path)) == 1
 
 
@@ -59,15 +59,16 @@ def test_the_dry_run_prints_what_varies_and_starts_nothing(home):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("grid: {language: [no]}", "'language' is str, not bool (False); YAML reads no"),
-        ("grid: {strength: [1e-3]}", "'strength' is float, not str ('1e-3'); YAML reads 1e-3 as text: write 1.0e-3"),
-        ("grid: {language: [7]}", "'language' is str, not int (7); YAML reads bare digits as a number"),
-        ("grid: {languages: [A1, B2]}", "'languages' is list, not str ('A1'); in a grid, each value of a list"),
-        ("grid: {strength: [.nan]}", "'strength' is nan"),
+        ("grid: {language: [true]}", "'language' is str, not True: Input should be a valid string; put a text"),
+        ("grid: {k: [007]}", "'k' is int, not '007'"),
+        ("grid: {language: [7]}", "'language' is str, not 7: Input should be a valid string; put a text in quotes"),
+        ("grid: {languages: [A1, B2]}", "'languages' is list, not 'A1': Input should be a valid list; put a text"),
+        ("grid: {strength: [.nan]}", "'strength' is float, not nan: Input should be a finite number"),
+        ("grid: {k: [0]}", "'k' is int, not 0: Input should be greater than 0"),
         ("grid: {langage: [A1]}", "'langage'; did you mean language"),
-        ("grid: {k: [2026-01-01]}", "'k' is int, not date"),
+        ("grid: {k: [2026-01-01]}", "'k' is int, not '2026-01-01'"),
         ("include: [{language: hf_abcdefghijklmnopqrstuv}]", "looks like an access token"),
-        ("notebooks: [01_expert]", "no notebook '01_expert'; nearest: 01_expert_discovery"),
+        ("notebooks: [01_expert]", "no notebook '01_expert'; did you mean 01_expert_discovery"),
         ("notebooks: []", "no notebooks"),
         ("grid: {languages: [[A1, Z9]]}", "unknown language of world 'Z9'"),
     ],
@@ -90,7 +91,7 @@ def test_failures_are_on_record_block_what_needs_them_and_are_retried_on_request
     assert "2 completed, 1 failed, 1 blocked" in outcome.stdout
     assert len(log(home)) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "notebook", lambda *_, **__: pytest.fail("started again"))
+        patch.setattr(runner, "perform", lambda *_, **__: pytest.fail("started again"))
         table = sweep.execute("small")
     assert table.status.tolist() == ["failed", "blocked", "completed", "completed"]
     assert table.attempts.tolist() == [1, 0, 1, 1]

@@ -1,12 +1,15 @@
 """The whole workbook: what runs beside what, and what a failure, a kill and Ctrl-C leave behind."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 
 from homes import PARAMETERS, home, start, wait_until, write_notebook
 from psutil import pid_exists
 
-from helpers.running import workbook
+from helpers.running import sweep, workbook
 
 __all__ = ["home"]
 NOTE = """
@@ -28,10 +31,11 @@ def test_a_notebook_waits_for_the_first_and_for_those_it_reads(home):
     write_notebook(home, "00_start", PARAMETERS)
     write_notebook(home, "03_other", PARAMETERS + 'experts_run: str = ""\nsteering_run: str = ""\n')
     names = ["00_start", "01_expert_discovery", "02_steering", "03_other"]
-    assert workbook.reads("00_start", names) == set()
-    assert workbook.reads("01_expert_discovery", names) == {"00_start"}
-    assert workbook.reads("02_steering", names) == {"00_start", "01_expert_discovery"}
-    assert workbook.reads("03_other", names) == {"00_start", "01_expert_discovery"}  # 02 has another name here
+    rows = workbook.plan(names)
+    runs = [row["run"] for row in rows]
+    assert [row["after"] for row in rows[:3]] == [[], runs[:1], runs[:2]]
+    assert rows[3]["after"] == runs[:2]  # 02 has another name here
+    assert all(row["given"] == {"interactive": False} and row["default"] for row in rows)
 
 
 def test_two_at_once_keep_the_order_that_reading_asks_for_and_go_on_after_a_failure(home, monkeypatch):
@@ -53,7 +57,7 @@ def test_two_at_once_keep_the_order_that_reading_asks_for_and_go_on_after_a_fail
     lines = [" ".join(line.split()[:2]) for line in log(home)]
     assert lines[:2] == ["start 00", "end 00"]
     assert lines.index("start 02") > lines.index("end 01")
-    share = max(1, workbook._cores() // 2)
+    share = max(1, sweep._cores() // 2)
     threads = {line.split()[1]: line.split()[2] for line in log(home) if line.startswith("start")}
     assert threads["00"] == "all" and threads["01"] == threads["04"] == str(share)
     assert threads["02"] in (str(share), "all"), "all where 04 has ended before 01"
@@ -61,15 +65,30 @@ def test_two_at_once_keep_the_order_that_reading_asks_for_and_go_on_after_a_fail
     assert again.count("skipped") == 3
 
 
-def test_a_run_whose_process_is_killed_is_told(home):
+def test_a_run_whose_kernel_is_killed_is_told(home):
     write_notebook(home, "00_start", PARAMETERS)
-    write_notebook(home, "01_expert_discovery", PARAMETERS, "import os; os.kill(os.getppid(), 9)")
+    write_notebook(home, "01_expert_discovery", PARAMETERS, "import os; os.kill(os.getpid(), 9)")
     write_notebook(home, "02_steering", PARAMETERS)
     process = start(home, "workbook")
     out, told = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "try again with --workers 1" in told
+    assert "lack of memory; ask for fewer" in told
     assert [line.split()[2] for line in out.splitlines()[-3:]] == ["completed", "failed", "completed"]
+    assert [line.split()[1] for line in out.splitlines()[-3:]][1] != "0.0"
+
+
+def test_a_complete_workbook_is_skipped_at_once_and_is_the_latest_again(home):
+    """No process is started and no notebook machinery imported for what is complete."""
+    assert start(home, "workbook").wait(120) == 0
+    marker = next(home.glob("data/results/*/*/01-*/run.json"))
+    asked = json.loads(marker.read_text())["asked"]
+    code = (
+        "import sys; from helpers.running import workbook; table = workbook.execute();"
+        "print(*table.status, 'papermill' in sys.modules, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=home)
+    assert done.stdout.split() == ["skipped", "skipped", "False", "False"]
+    assert json.loads(marker.read_text())["asked"] > asked
 
 
 def test_ctrl_c_ends_every_run_and_its_kernel(home):

@@ -1,14 +1,12 @@
 """Where runs live: one folder of tables and figures per corpus, model, revision and run.
 
-One idea: notebooks talk to each other through these folders, never through a kernel. What a later notebook reads is the
-newest finished result that matches, and a headless run notes what it read, so that it runs again when that has changed.
+Notebooks talk to each other through these folders, never through a kernel. What a later notebook reads is the newest
+finished result that matches, and a headless run notes what it read, so that it runs again when that has changed.
 """
 
-import difflib
 import json
 import os
 import re
-import shutil
 from html import escape
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pandas as pd
 
 from helpers import DATA, HOUSE, ROOT
 from helpers.common import store
+from helpers.common.lookup import nearest
 
 MARKER = "run.json"  # written last: a run folder that holds it is complete
 WRITERS = {
@@ -58,21 +57,14 @@ def current_run(notebook: str) -> str:
     return os.environ.get("ISOGLOSS_RUN") or f"{notebook.split('_')[0]}-interactive"
 
 
-def figure_folders(folder: Path | None = None) -> list[Path]:
-    """Folders a figure is saved in: `figures` in the run's folder, and for the default run the one the README shows."""
-    own = folder or os.environ.get("ISOGLOSS_FOLDER") or DATA / "results" / "interactive"
-    shown = os.environ.get("ISOGLOSS_FIGURES")
-    return [Path(own) / "figures"] + ([Path(shown)] if shown else [])
-
-
 def write_figure(figure: object, name: str, folder: Path | None = None) -> list[Path]:
-    """The files written: `<name>.png` in each of `figure_folders(folder)`, and in the run's own `<name>.svg` as well.
+    """The files written: `<name>.png` and `<name>.svg` in `figures` of the given folder, else of this run's.
 
     They bear no date, so that equal figures are equal files, and their titles as a caption that travels with them.
     """
     from matplotlib import rc_context  # here, because most of what imports this module draws nothing
 
-    own, *shown = figure_folders(folder)
+    own = Path(folder or os.environ.get("ISOGLOSS_FOLDER") or DATA / "results" / "interactive") / "figures"
     figure.draw_without_rendering()
     around = figure.get_tightbbox().padded(_MARGIN)  # found once, where bbox_inches="tight" would find it for each file
     titles = [figure.get_suptitle(), *(ax.get_title() for ax in figure.axes)]
@@ -83,10 +75,6 @@ def write_figure(figure: object, name: str, folder: Path | None = None) -> list[
         options = {"format": path.suffix[1:], "metadata": about, "dpi": 150, "bbox_inches": around}
         with store.whole(path) as temporary, rc_context({"svg.hashsalt": name}):
             figure.savefig(temporary, **options)
-    for place in shown:
-        with store.whole(place / f"{name}.png") as temporary:
-            shutil.copyfile(paths[0], temporary)
-        paths.append(place / f"{name}.png")
     return paths
 
 
@@ -110,43 +98,54 @@ def stamp(content: pd.DataFrame, *, run: str, model: str, revision: str, corpus:
     return stamped[[*known, *(name for name in content if name not in known)]]
 
 
-def latest(
-    filename: str, corpus: str, model: str, revision: str = "", run: str = "", *, headless: bool | None = None
-) -> Path:
+def latest(filename: str, corpus: str, model: str, revision: str = "", run: str = "") -> Path:
     """Path of the newest such result, or of the given run's. LookupError names the notebook that has to run first.
 
-    For a headless run (the default inside one) only completed headless runs count; for a person, also what a person's
-    notebook wrote.
+    For a headless run only completed headless runs count; for a person, also what a person's notebook wrote. A headless
+    run notes what it found, or that it found none, so that the runner sees when that has changed.
     """
-    headless = bool(os.environ.get("ISOGLOSS_RUN")) if headless is None else headless
-    base = folder("any", corpus, model, revision).parent
-    found = {
-        path.parent.name: path for path in base.glob(f"*/{filename}") if _counts(path.parent, headless and not run)
-    }
-    if run and part(run) not in found:
-        near = difflib.get_close_matches(run, found, cutoff=0.0) or ["none"]
-        raise LookupError(f"run {run!r} has no {filename} in {base}; runs that have: {', '.join(near)}")
-    if not found:
-        raise LookupError(_missing(filename, corpus, model, revision))
-    path = found[part(run)] if run else max(found.values(), key=lambda path: (times(path)[0], path.parent.name))
-    _record({"filename": filename, "corpus": corpus, "model": model, "revision": revision, "run": run}, path)
-    return path
+    query = {"filename": filename, "corpus": corpus, "model": model, "revision": revision, "run": run}
+    path = _newest(**query, headless=bool(os.environ.get("ISOGLOSS_RUN")))
+    if os.environ.get("ISOGLOSS_INPUTS"):
+        with open(os.environ["ISOGLOSS_INPUTS"], "a", encoding="utf-8") as file:
+            file.write(json.dumps({"query": query} | dict(zip(("path", "completed"), _seen(path)))) + "\n")
+    if path:
+        return path
+    if run:
+        base = folder(run, corpus, model, revision).parent
+        runs = [path.parent.name for path in base.glob(f"*/{filename}")]
+        raise LookupError(f"run {run!r} has no {filename} in {base}; runs that have: {nearest(run, runs)}")
+    raise LookupError(_missing(filename, corpus, model, revision))
 
 
-def times(path: Path) -> tuple[float, float]:
+def found(**query: str) -> tuple[str, float]:
+    """Path of the result that `latest` finds in a headless run, and when it was made; ("", 0) where there is none."""
+    return _seen(_newest(**query, headless=True))
+
+
+def read_marker(place: Path) -> dict:
+    """What is on record of the completed run in a folder, and the `folder`. OSError or ValueError where it is not."""
+    return json.loads((place / MARKER).read_text(encoding="utf-8")) | {"folder": place}
+
+
+def _newest(filename: str, corpus: str, model: str, revision: str, run: str, headless: bool) -> Path | None:
+    """The given run's result, or that of the run last asked for."""
+    places = folder(run or "any", corpus, model, revision).parent.glob(f"{part(run) if run else '*'}/{filename}")
+    counted = [path for path in places if _counts(path.parent, headless and not run)]
+    return max(counted, key=lambda path: (_times(path)[0], path.parent.name), default=None)
+
+
+def _seen(path: Path | None) -> tuple[str, float]:
+    return (str(path), _times(path)[1]) if path else ("", 0.0)
+
+
+def _times(path: Path) -> tuple[float, float]:
     """When the result's run was last asked for, and when it was made, in seconds since 1970."""
     try:
-        marker = json.loads((path.parent / MARKER).read_text(encoding="utf-8"))
+        marker = read_marker(path.parent)
         return marker["asked"], marker["completed"]
     except (OSError, ValueError, KeyError):
         return path.stat().st_mtime, path.stat().st_mtime
-
-
-def _record(query: dict, path: Path) -> None:
-    """Note an input of the current headless run, so that the runner sees when that input has changed."""
-    if os.environ.get("ISOGLOSS_INPUTS"):
-        with open(os.environ["ISOGLOSS_INPUTS"], "a", encoding="utf-8") as file:
-            file.write(json.dumps({"query": query, "path": str(path), "completed": times(path)[1]}) + "\n")
 
 
 def _counts(place: Path, headless: bool) -> bool:

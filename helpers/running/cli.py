@@ -1,13 +1,10 @@
-"""The command line: `python -m helpers run | workbook | sweep | report | doctor | fetch | prefetch | pretrain | ...`.
+"""The command line: `python -m helpers run | workbook | figures | sweep | report | doctor | fetch | prefetch | ...`.
 
 Exit codes: 0 all well, 1 the work failed, 2 the command, a parameter or a file that it names was wrong. Each command
 imports what it needs, so that `--help` answers at once.
 """
 
-import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 try:
@@ -15,9 +12,28 @@ try:
 except ModuleNotFoundError as error:
     raise SystemExit(f"{error}: not set up in this Python; after make workbook: source .venv/bin/activate") from None
 
-app = typer.Typer(
-    help=__doc__.splitlines()[0], add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True
-)
+
+class _Commands(typer.core.TyperGroup):
+    """Commands whose errors are one message on stderr."""
+
+    def invoke(self, context: typer.Context) -> object:
+        """What the command returns; exit code 2 for what the user wrote, 1 for what failed."""
+        try:
+            return super().invoke(context)
+        except typer.Exit:
+            raise
+        except (ValueError, LookupError) as error:
+            told, code = error.args[0] if error.args else repr(error), 2
+        except (RuntimeError, OSError, ImportError) as error:
+            told, code = error, 1
+        except KeyboardInterrupt:
+            told, code = "stopped; what had completed is kept", 130
+        typer.echo(told, err=True)
+        raise typer.Exit(code)
+
+
+_PLAIN = {"add_completion": False, "pretty_exceptions_enable": False, "no_args_is_help": True}
+app = typer.Typer(cls=_Commands, help=__doc__.splitlines()[0], **_PLAIN)
 
 
 @app.command()
@@ -28,13 +44,13 @@ def run(
     force: bool = typer.Option(False, "--force", help="run again although the same run is complete"),
 ) -> None:
     """Execute one notebook headless with checked parameters."""
-    with _readable():
-        from helpers.running import runner as runner
-        from helpers.running.parameters import inspect, read_options
+    from helpers.running import progress, runner
+    from helpers.running.parameters import inspect, read_options
 
-        values = read_options(inspect(runner.resolve(name)), parameters)
-        result = runner.notebook(name, values, output=output, force=force)
-        typer.echo(f"{result.notebook} {result.status} in {result.seconds:.1f} s: {result.output}")
+    progress.tell()
+    values = read_options(inspect(runner.resolve(name)), parameters)
+    result = runner.notebook(name, values, output=output, force=force)
+    typer.echo(f"{result.notebook} {result.status} in {result.seconds:.1f} s: {result.output}")
 
 
 @app.command()
@@ -43,16 +59,25 @@ def workbook(
     workers: int = typer.Option(2, min=1, help="notebooks at a time, where none reads what the other writes"),
 ) -> None:
     """Execute every notebook with its defaults, and close with a table."""
-    with _readable():
-        from helpers.running import workbook as whole
+    from helpers.running import progress
+    from helpers.running import workbook as whole
 
-        _tell()
-        table = whole.execute(force=force, workers=workers)
-        for row in table[table.status == "failed"].itertuples():
-            typer.echo(f"\n{row.message}", err=True)
-        typer.echo("\n" + table.drop(columns="message").to_string(index=False))
-    if (table.status == "failed").any():
-        raise typer.Exit(1)
+    progress.tell()
+    table = whole.execute(force=force, workers=workers)
+    failed = table[table.status == "failed"]
+    for message in failed.message:
+        typer.echo(f"\n{message}", err=True)
+    typer.echo("\n" + table.drop(columns="message").to_string(index=False))
+    raise typer.Exit(int(len(failed) > 0))
+
+
+@app.command()
+def figures() -> None:
+    """Copy the figures of the latest default runs to figures/, which the README shows."""
+    from helpers import FIGURES
+    from helpers.running import records
+
+    typer.echo(f"{len(records.show_figures(FIGURES))} figures are in {FIGURES}")
 
 
 @app.command()
@@ -66,26 +91,23 @@ def sweep(
     job_script: bool = typer.Option(False, "--job-script", help="print the script each job of --cluster would be"),
 ) -> None:
     """Run notebooks over a grid of parameters; what is complete is not run again."""
-    with _readable():
-        from helpers.running import executors, grids
-        from helpers.running import sweep as sweeps
+    from helpers.running import executors, grids, progress, records
+    from helpers.running import sweep as sweeps
 
-        given = grids.read(cluster, executors.PROFILE) if cluster else {"workers": workers, "cores": threads}
-        profile = executors.check(given)
-        if job_script or dry_run:
-            typer.echo(executors.job_script(profile) if job_script else sweeps.status(file).to_string(index=False))
-            return
-        _tell()
-        gpus = executors.gpus(profile)
-        with executors.pool(profile) as executor:
-            options = {"slots": profile["workers"], "threads": profile["cores"], "gpus": gpus}
-            table = sweeps.execute(file, executor, retry_failed=retry_failed, **options)
-        for row in table[table.status == "failed"].itertuples():
-            typer.echo(f"\n{row.notebook} {row.run}: {row.error}", err=True)
-        counts = ", ".join(f"{count} {status}" for status, count in table.status.value_counts().items())
-        typer.echo(f"\n{counts}; manifest and records: {sweeps.folder(file)}")
-    if (table.status != "completed").any():
-        raise typer.Exit(1)
+    given = grids.read(cluster, executors.PROFILE) if cluster else {"workers": workers, "cores": threads}
+    profile = executors.check(given)
+    if job_script or dry_run:
+        typer.echo(executors.job_script(profile) if job_script else sweeps.status(file).to_string(index=False))
+        return
+    progress.tell()
+    options = {"slots": profile["workers"], "threads": profile["cores"], "gpus": executors.gpus(profile)}
+    with executors.pool(profile) as executor:
+        table = sweeps.execute(file, executor, retry_failed=retry_failed, **options)
+    for row in table[table.status == "failed"].itertuples():
+        typer.echo(f"\n{row.notebook} {row.run}: {row.error}", err=True)
+    counts = ", ".join(f"{count} {status}" for status, count in table.status.value_counts().items())
+    typer.echo(f"\n{counts}; manifest and records: {records.home(Path(file).stem)}")
+    raise typer.Exit(int((table.status != "completed").any()))
 
 
 @app.command()
@@ -98,14 +120,11 @@ def summary(
     contrast: str = typer.Option("", help="a key whose first level is also set against each other level"),
 ) -> None:
     """Write means and intervals over a sweep's runs beside its YAML file, with their provenance."""
-    with _readable():
-        from helpers import ROOT
-        from helpers.running import summaries
+    from helpers import ROOT
+    from helpers.running import summaries
 
-        place = ROOT / "notebooks" / "sweeps"
-        typer.echo(
-            summaries.write(name, table, keys.split(","), value=value, over=over, contrast=contrast, folder=place)
-        )
+    options = {"value": value, "over": over, "contrast": contrast, "folder": ROOT / "notebooks" / "sweeps"}
+    typer.echo(summaries.write(name, table, keys.split(","), **options))
 
 
 @app.command()
@@ -114,23 +133,20 @@ def report(
     out: Path | None = typer.Option(None, help="the folder to write; default: in data/results/reports"),
 ) -> None:
     """Write a folder of pages, figures and executed notebooks that opens from disk."""
-    with _readable():
-        from helpers.running import report as reports
+    from helpers.running import report as reports
 
-        typer.echo(reports.write(what, out))
+    typer.echo(reports.write(what, out))
 
 
 @app.command()
 def doctor() -> None:
     """Look at this machine and this installation; each line says what to do."""
-    with _readable():
-        from helpers.running import doctor as doctors
+    from helpers.running import doctor as doctors
 
-        table = doctors.examine()
-        for row in table.itertuples():
-            typer.echo(f"{row.verdict:5} {row.what}: {row.found}" + (f"\n      {row.advice}" if row.advice else ""))
-    if (table.verdict == "wrong").any():
-        raise typer.Exit(1)
+    table = doctors.examine()
+    for row in table.itertuples():
+        typer.echo(f"{row.verdict:5} {row.what}: {row.found}" + (f"\n      {row.advice}" if row.advice else ""))
+    raise typer.Exit(int((table.verdict == "wrong").any()))
 
 
 @app.command()
@@ -140,11 +156,10 @@ def fetch(
     folder: Path | None = typer.Option(None, help="where to; default: data/sources"),
 ) -> None:
     """Download a corpus against its checksums."""
-    with _readable():
-        from helpers import corpora
+    from helpers import corpora
 
-        files = corpora.fetch(name, [code for code in languages.split(",") if code] or None, folder=folder)
-        typer.echo(f"{len(files)} files of {name} are in {os.path.commonpath([file.parent for file in files])}")
+    files = corpora.fetch(name, [code for code in languages.split(",") if code] or None, folder=folder)
+    typer.echo(f"{len(files)} files of {name} are in {os.path.commonpath([file.parent for file in files])}")
 
 
 @app.command()
@@ -153,19 +168,17 @@ def prefetch(
     revision: str = typer.Option("", help="branch, tag or commit; default: main"),
 ) -> None:
     """Download a model once; everything after works offline."""
-    with _readable():
-        from helpers import models
+    from helpers import models
 
-        typer.echo(models.prefetch(model, revision))
+    typer.echo(models.prefetch(model, revision))
 
 
 @app.command()
 def pretrain(name: str = typer.Argument("mini", help="a mini model, such as mini or mini-seed1")) -> None:
     """Train a mini model on the world; skipped when its checkpoints are there, resumed when it was stopped."""
-    with _readable():
-        from helpers.world import mini as training
+    from helpers.world import mini
 
-        typer.echo(training.ensure(name))
+    typer.echo(mini.ensure(name))
 
 
 @app.command()
@@ -176,38 +189,6 @@ def convert(
     tokenizer: Path | None = typer.Option(None, help="a tokenizer's folder to copy; default: that of --config"),
 ) -> None:
     """Turn a pickled checkpoint into a folder of safetensors, in a process of its own."""
-    with _readable():
-        from helpers.models import convert as converter
+    from helpers.models import convert as converter
 
-        typer.echo(converter.convert(file, out, config=config, tokenizer=tokenizer))
-
-
-class _Stderr(logging.Handler):
-    """Messages of progress, on whatever stderr is at that moment."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """One message as one line."""
-        typer.echo(self.format(record), err=True)
-
-
-def _tell() -> None:
-    """Have the package's own messages of progress on stderr, and nobody else's."""
-    log = logging.getLogger("helpers")
-    log.setLevel(logging.INFO)
-    log.handlers[:] = [_Stderr()]
-
-
-@contextmanager
-def _readable() -> Iterator[None]:
-    """Errors as one message on stderr: exit code 2 for what the user wrote, 1 for what failed."""
-    try:
-        yield
-    except (ValueError, LookupError) as error:
-        typer.echo(error.args[0] if error.args else repr(error), err=True)
-        raise typer.Exit(2) from None
-    except (RuntimeError, OSError, ImportError) as error:
-        typer.echo(error, err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("stopped; what had completed is kept", err=True)
-        raise typer.Exit(130) from None
+    typer.echo(converter.convert(file, out, config=config, tokenizer=tokenizer))

@@ -1,21 +1,44 @@
 """Sweeps as they are written: a YAML file becomes a list of points, each with a value for some parameters.
 
-One idea: nothing is guessed. What YAML reads otherwise than it looks (`007`, `1_000`, a name given twice) is refused
-with its line, and what it reads as another type than a notebook declares is explained where that is found out.
+Plain values are read after YAML 1.2, as in JSON: `true` and `1e-3` are what they look like, and whatever else older
+YAML would guess at (`no`, `007`, `1_000`, `12:30`, a date) is the text that stands there.
 """
 
 import re
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
+from typing import ClassVar
 
 import yaml
 
 from helpers.common.lookup import known
 
 KEYS = {"notebooks": list, "defaults": dict, "grid": dict, "include": list, "exclude": list}
-_OTHERWISE = re.compile(r"[-+]?(0[0-7_]+|\d+(:[0-5]?\d)+(\.\d*)?|\d[\d_]*_[\d_]*)$")  # octal, base 60, 1_000
-_INTEGER, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_PLAIN = {
+    "null": r"null|Null|NULL|~|",
+    "bool": r"[Tt]rue|TRUE|[Ff]alse|FALSE",
+    "int": r"[-+]?(0|[1-9]\d*)",
+    "float": r"[-+]?(\.\d+|(0|[1-9]\d*)(\.\d*)?)([eE][-+]?\d+)?|[-+]?\.inf|\.nan",
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose plain values are JSON's, and in which a name stands once."""
+
+    yaml_implicit_resolvers: ClassVar[dict] = {}
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """The mapping; a YAML error with its line for a name given twice."""
+        names = [name.value for name, _ in node.value]
+        for name, _ in node.value:
+            if names.count(name.value) > 1:
+                raise yaml.MarkedYAMLError(problem=f"{name.value!r} is there twice", problem_mark=name.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+for _tag, _pattern in _PLAIN.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"({_pattern})$"), None)
 
 
 def read(path: Path, keys: Mapping[str, type]) -> dict:
@@ -26,10 +49,8 @@ def read(path: Path, keys: Mapping[str, type]) -> dict:
     path = Path(path)
     if not path.is_file():
         raise LookupError(f"no file {path}; there are: {', '.join(map(str, path.parent.glob('*.yaml'))) or 'none'}")
-    text = path.read_text(encoding="utf-8")
     try:
-        _refuse_traps(yaml.compose(text, Loader=yaml.SafeLoader))
-        content = yaml.safe_load(text)
+        content = _Loader(path.read_text(encoding="utf-8")).get_single_data()
         if not isinstance(content, dict):
             raise ValueError(f"holds {_kind(content)}; write {', '.join(keys)}")
         for name, value in content.items():
@@ -49,7 +70,11 @@ def points(spec: Mapping) -> list[dict]:
     and grid, for grid values that are no list, and for an entry of `exclude` that matches nothing.
     """
     defaults, grid, include = spec.get("defaults", {}), spec.get("grid", {}), spec.get("include", [])
-    _check_grid(defaults, grid)
+    for name, values in grid.items():
+        if name in defaults:
+            raise ValueError(f"{name!r} is in defaults and in grid; keep one of them")
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"grid: {name} is {values!r}; write a list of values, such as [{values!r}]")
     for entry in [*include, *spec.get("exclude", [])]:
         if not isinstance(entry, dict) or not entry:
             raise ValueError(f"include and exclude hold {entry!r}; write {{name: value, ...}}")
@@ -60,46 +85,6 @@ def points(spec: Mapping) -> list[dict]:
             raise ValueError(f"exclude: {entry} matches none of the {len(found)} points of the grid; mend or drop it")
         found = kept
     return found + [defaults | entry for entry in include]
-
-
-def hint(value: object) -> str:
-    """What to write instead of a value that YAML read as another type than was meant; empty when that is unclear."""
-    items = value if isinstance(value, list) else [value]
-    if any(isinstance(item, bool) for item in items):
-        return "; YAML reads no, off, yes and on as false and true: put such a text in quotes"
-    if any(isinstance(item, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", item) for item in items):
-        return "; YAML reads 1e-3 as text: write 1.0e-3"
-    if any(isinstance(item, int | float) for item in items):
-        return "; YAML reads bare digits as a number: put a text in quotes, and a list in brackets"
-    if any(isinstance(item, str | list) for item in items):
-        return "; in a grid, each value of a list parameter is itself a list, and numbers have no quotes"
-    return "; put a text in quotes"
-
-
-def _check_grid(defaults: Mapping, grid: Mapping) -> None:
-    for name, values in grid.items():
-        if name in defaults:
-            raise ValueError(f"{name!r} is in defaults and in grid; keep one of them")
-        if not isinstance(values, list) or not values:
-            raise ValueError(f"grid: {name} is {values!r}; write a list of values, such as [{values!r}]")
-
-
-def _refuse_traps(node: yaml.Node | None) -> None:
-    """ValueError, with its line, at a name given twice and at a plain number that does not read as it looks."""
-    if isinstance(node, yaml.MappingNode):
-        names = [name.value for name, _ in node.value]
-        for name, _ in node.value:
-            if names.count(name.value) > 1:
-                raise ValueError(f"line {name.start_mark.line + 1}: {name.value!r} is there twice; keep one of them")
-    elif isinstance(node, yaml.ScalarNode):
-        if node.tag in (_INTEGER, _FLOAT) and node.style is None and _OTHERWISE.match(node.value):
-            read = yaml.safe_load(node.value)
-            told = f"YAML reads {node.value} as the number {read}; write {read}, or '{node.value}' for a text"
-            raise ValueError(f"line {node.start_mark.line + 1}: {told}")
-        return
-    for child in node.value if node else []:
-        for part in child if isinstance(child, tuple) else (child,):
-            _refuse_traps(part)
 
 
 def _kind(value: object) -> str:

@@ -1,96 +1,126 @@
-"""The kernel of a headless run: this very interpreter, over sockets of its own, ended for certain by Ctrl-C."""
+"""The kernel of a headless run: this very interpreter, over sockets of its own, ended for certain by Ctrl-C.
+
+Papermill and its company are imported where a kernel starts, since a run that is complete needs none.
+"""
 
 import logging
 import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from weakref import WeakSet
 
-from ipykernel.kernelspec import get_kernel_dict
-from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import KernelSpec
-from nbclient.exceptions import DeadKernelError
+from helpers.common import store
+from helpers.running import progress
 
 _SOCKET_ROOM = 60  # characters; a Unix socket's path holds about 104
+_STARTED: WeakSet = WeakSet()  # the kernels of this process
+_STOPPED = threading.Event()
 
 
-class Kernel(AsyncKernelManager):
-    """This very interpreter as a kernel, whatever kernelspecs say, over sockets in a folder of its own.
+def execute(source: Path, partial: Path, given: Mapping, home: Path, environment: Mapping[str, str], scratch: Path):
+    """The executed notebook, every code cell complete, also at `partial`; the kernel starts in `home`.
 
-    Over TCP, kernels that start together take each other's ports now and then.
+    RuntimeError, with cell and error, where one is not: the notebook as far as it came is kept as `.failed.ipynb`.
     """
+    import nbformat
+    import papermill
+    from nbclient.exceptions import DeadKernelError
 
-    scratch: Path
-    home: str
-    environment: dict[str, str]
-    started: list[int]  # process ids, for whoever has to stop them
-
-    def __init__(self, **options: object):
-        transport = {"transport": "ipc"} if os.name == "posix" else {}
-        super().__init__(connection_file=str(self.scratch / "kernel.json"), **transport, **options)
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        """What starts this interpreter."""
-        return KernelSpec(**get_kernel_dict())
-
-    async def start_kernel(self, **options: object) -> None:
-        # the folder is given here because papermill's own cwd would move this whole process
-        with open(self.scratch / "kernel.log", "wb") as log:
-            home = {"cwd": self.home, "env": os.environ | self.environment}
-            await super().start_kernel(**home, stdout=log, stderr=log, **options)
-        self.started.append(self.provisioner.pid)
-
-
-def kind(scratch: Path, home: Path, environment: dict[str, str]) -> type[Kernel]:
-    """The class of kernels for one run: sockets and log in `scratch`, started in `home`, `environment` added."""
-    own = {"scratch": scratch, "home": str(home), "environment": environment, "started": []}
-    return type("Kernel", (Kernel,), own)
+    logging.getLogger("papermill.translators").setLevel(logging.ERROR)  # its reader of parameters is not used here
+    # papermill fills {} in paths, so those of a folder's own name are doubled
+    paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (source, partial)]
+    options = {"kernel_name": "python3", "language": "python", "start_timeout": 120, "store_widget_state": False}
+    options |= {"parameters": dict(given), "kernel_manager_class": kind(scratch, home, environment)}
+    try:
+        with store.room_for(partial), progress.headings(source) as reached:
+            options |= {"progress_bar": False, "on_cell_start": reached}
+            # in a thread: an interrupt may get lost in a callback of the event loop, and reaches the main thread only
+            with ThreadPoolExecutor(1) as thread, interruptible():
+                book = thread.submit(papermill.execute_notebook, *paths, **options).result()
+    except papermill.PapermillExecutionError as error:
+        raise _failure(partial, error.cell_index, f"{error.ename}: {error.evalue}") from None
+    except DeadKernelError:
+        cells = nbformat.read(partial, as_version=4).cells
+        started = [index for index, cell in enumerate(cells) if cell.metadata.papermill.start_time]
+        why = "the kernel was killed, most often for lack of memory; ask for fewer languages, layers, units or workers"
+        last = (scratch / "kernel.log").read_text(errors="replace").strip()[-300:]
+        raise _failure(partial, started[-1], f"{why}\n{last}".strip()) from None
+    for index, cell in enumerate(book.cells):
+        if cell.cell_type == "code" and cell.metadata.papermill.status != "completed":
+            raise _failure(partial, index, "the notebook left early (sys.exit?); let it run to its last cell")
+    return book
 
 
-def threads(count: int) -> dict[str, str]:
-    """Environment variables that give a process and its children so many threads."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    return dict.fromkeys(names, str(count))
+def kind(scratch: Path, home: Path, environment: Mapping[str, str]) -> type:
+    """The class of kernels for one run: this very interpreter, whatever kernelspecs say, started in `home`.
+
+    `environment` is added to this process'; sockets and log lie in `scratch`: over TCP, kernels that start together
+    take each other's ports now and then.
+    """
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
+
+    class Kernel(AsyncKernelManager):
+        kernel_spec = KernelSpec(**get_kernel_dict())
+
+        def __init__(self, **options: object):
+            transport = {"transport": "ipc"} if os.name == "posix" else {}
+            super().__init__(connection_file=str(scratch / "kernel.json"), **transport, **options)
+
+        async def start_kernel(self, **options: object) -> None:
+            # the folder is given here because papermill's own cwd would move this whole process
+            with open(scratch / "kernel.log", "wb") as log:
+                told = {"cwd": str(home), "env": os.environ | dict(environment)}
+                await super().start_kernel(**told, stdout=log, stderr=log, **options)
+            _STARTED.add(self)
+            if _STOPPED.is_set():
+                _end_kernels()
+
+    return Kernel
 
 
 @contextmanager
-def interruptible(kernel: type[Kernel]) -> Iterator[None]:
-    """Ctrl-C ends the run for certain: the exception alone can get lost in a callback of the event loop."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    asked = []
-
-    def stop(*_: object) -> None:
-        asked.append(True)
-        logging.getLogger("asyncio").addFilter(_unexpected)
-        for process in kernel.started:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGTERM)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, stop)
+def interruptible() -> Iterator[None]:
+    """Ctrl-C, which the main thread alone hears, ends every kernel of this process, and what is done in here."""
+    if threading.current_thread() is threading.main_thread():
+        _STOPPED.clear()
     try:
         yield
+    except KeyboardInterrupt:
+        _STOPPED.set()
+        logging.getLogger("asyncio").addFilter(_unexpected)
+        _end_kernels()
+        raise
     except Exception:
-        if asked:
+        if _STOPPED.is_set():
             raise KeyboardInterrupt from None
         raise
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if asked:
-        raise KeyboardInterrupt
-
-
-def _unexpected(record: logging.LogRecord) -> bool:
-    """False for the death of a kernel that was told to stop, which the event loop reports when nobody awaits it."""
-    return not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
 
 
 def short() -> str | None:
     """Folder for sockets, whose paths must stay short; none where the usual one will do."""
     return "/tmp" if os.name == "posix" and len(tempfile.gettempdir()) > _SOCKET_ROOM else None
+
+
+def _end_kernels() -> None:
+    for kernel in list(_STARTED):
+        with suppress(ProcessLookupError, AttributeError):  # ended, or about to
+            os.kill(kernel.provisioner.process.pid, signal.SIGTERM)
+
+
+def _unexpected(record: logging.LogRecord) -> bool:
+    """False for the death of a kernel that was told to stop, which the event loop reports when nobody awaits it."""
+    return not record.exc_info or record.exc_info[0].__name__ != "DeadKernelError"
+
+
+def _failure(partial: Path, index: int, why: str) -> RuntimeError:
+    failed = partial.with_name(partial.name.replace(".partial.", ".failed."))
+    os.replace(partial, failed)
+    name = failed.name.removesuffix(".failed.ipynb")
+    return RuntimeError(f"{name} failed in cell {index}, {why}\nThe notebook as far as it came: {failed}")

@@ -1,12 +1,11 @@
 """Records of runs: a small file for each, written when it starts and when it ends, and the tables made of them.
 
-One idea: a sweep that is killed loses nothing, because nothing is kept in memory alone. A record tells what became of
-one run; the manifest of a sweep is no more than its records side by side.
+A sweep that is killed loses nothing, because nothing is kept in memory alone.
 """
 
-import contextlib
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Mapping
@@ -17,7 +16,6 @@ import pandas as pd
 from helpers import DATA
 from helpers.common import results, store
 from helpers.common.lookup import known
-from helpers.models import hub
 
 COLUMNS = (
     *("notebook", "run", "status", "started", "seconds", "attempts", "error", "model", "revision", "parameters"),
@@ -62,16 +60,17 @@ def completed(row: Mapping) -> str:
     It is `failed` where the run read a result of another point's run than its own: then it is no result of this sweep.
     """
     folder = Path(row["folder"])
-    marker = json.loads((folder / results.MARKER).read_text(encoding="utf-8"))
+    marker = results.read_marker(folder)
     facts = {name: marker[name] for name in ("commit", "versions", "helpers", "seconds", "completed")}
-    facts["reads"] = sorted({Path(entry["path"]).parent.name for entry in marker["inputs"]})
+    facts["reads"] = sorted({Path(entry["path"]).parent.name for entry in marker["inputs"] if entry["path"]})
     error = _misread(facts["reads"], row["needs"])
     before = read(row)
     if not error and (before.get("status"), before.get("completed")) == ("completed", marker["completed"]):
         return "completed"
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     facts["outputs"] = [file for file in files if file != results.MARKER and not file.startswith(".")]
-    facts |= {"started": now(marker["started"]), "revision": _revision(row["parameters"]), "error": error}
+    commit = marker.get("sources", {}).get("commit", row["parameters"].get("revision", ""))
+    facts |= {"started": now(marker["started"]), "revision": commit, "error": error}
     return write(row, "failed" if error else "completed", **facts)
 
 
@@ -95,6 +94,24 @@ def read(row: Mapping) -> dict:
         return {}
 
 
+def defaults() -> list[dict]:
+    """The newest completed run of each notebook with its default parameters, in order: its marker, and its folder."""
+    markers = [results.read_marker(path.parent) for path in DATA.glob(f"results/*/*/*/{results.MARKER}")]
+    newest = {run["notebook"]: run for run in sorted(markers, key=lambda run: run["asked"]) if run["default"]}
+    if not newest:
+        raise LookupError("no default run has completed; run first: python -m helpers workbook")
+    return [newest[name] for name in sorted(newest)]
+
+
+def show_figures(folder: Path) -> list[Path]:
+    """The PNG figures of the newest default runs, copied to the folder that the README shows."""
+    found = [path for run in defaults() for path in sorted((run["folder"] / "figures").glob("*.png"))]
+    for path in found:
+        with store.whole(folder / path.name) as temporary:
+            shutil.copyfile(path, temporary)
+    return [folder / path.name for path in found]
+
+
 def home(name: str) -> Path:
     """Folder of a sweep's records and tables."""
     return DATA / "results" / "sweeps" / name
@@ -114,14 +131,6 @@ def _misread(reads: list[str], needs: list[str]) -> str:
             move = "declare a parameter such as experts_run: str = '' and pass it on to results.latest"
             return f"it read {other}, the latest, and not {mine} of its own point; {move}"
     return ""
-
-
-def _revision(parameters: Mapping) -> str:
-    """The commit or step that a model's revision stands for; as given where there is no such model on this machine."""
-    given = parameters.get("revision", "")
-    with contextlib.suppress(LookupError, OSError):
-        return hub.locate(parameters["model"], given, "", weights=False)[1]
-    return given
 
 
 def _record(row: Mapping) -> Path:

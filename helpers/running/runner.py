@@ -1,13 +1,11 @@
-"""Notebooks without a person: papermill with guards.
+"""Notebooks without a person: a run is refused before it starts, or ends whole.
 
-One idea: a run is refused before it starts or ends whole. Parameters are checked by name and type against the
-notebook's tagged cell, and what they name must be there; the notebook executes beside its final name, which it takes
-only when every cell has completed.
+Parameters are checked against the notebook's tagged cell, and what they name must be there. The notebook executes
+beside its final name, which it takes only when every cell has completed; one process at a time is at a run.
 """
 
 import contextlib
 import json
-import logging
 import os
 import re
 import tempfile
@@ -17,18 +15,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import nbformat
-import papermill
-from nbclient.exceptions import DeadKernelError
+from filelock import Timeout
+from huggingface_hub import constants
 
-from helpers import FIGURES, HOUSE, ROOT, corpora
+from helpers import DATA, HOUSE, ROOT, corpora
 from helpers.common import results, store
-from helpers.corpora import loading
+from helpers.common.lookup import known
+from helpers.corpora import loading, registry
 from helpers.models import hub
-from helpers.running import kernels
-from helpers.running.parameters import Parameter, check, inspect, nearest
-
-logging.getLogger("papermill.translators").setLevel(logging.ERROR)  # its own reader of parameters is not used here
+from helpers.running import kernels, parameters
 
 
 @dataclass(frozen=True)
@@ -43,43 +38,96 @@ class Run:
     output: Path
 
 
-def notebook(
-    name: str | Path,
-    parameters: Mapping | None = None,
-    *,
-    output: Path | None = None,
-    force: bool = False,
-    quiet: bool = False,
-) -> Run:
-    """The completed run of a notebook; skipped when the same run is complete and its inputs are still the latest.
+def notebook(name: str | Path, values: Mapping = {}, *, output: Path | None = None, force: bool = False) -> Run:
+    """The completed run of a notebook; skipped when the same run is complete and its inputs are still the same.
 
     The executed notebook lands in the run's folder of data/results, or at `output`; relative paths in parameters are
-    read from the project's root; `quiet` shows no progress bar. LookupError or ValueError for a bad name or parameter,
-    before anything starts; RuntimeError for a run that failed, with the cell, the error and the path of the notebook as
-    far as it came.
+    read from the project's root. LookupError or ValueError for a bad name or parameter, before anything starts;
+    RuntimeError for a run that failed, with the cell, the error and the path of the notebook as far as it came, and for
+    one that another process is at.
     """
-    source = resolve(name)
-    declared = inspect(source)
-    given = check(declared, parameters or {})
-    if "interactive" in declared:
-        given = {"interactive": False} | given
-    plan = _plan(source, declared, given, output)
-    if not force and _is_complete(plan):
-        store.write_json(plan["folder"] / results.MARKER, _marker(plan) | {"asked": time.time()})
-        return _result(plan, "skipped", 0.0)
-    refuse_absent(plan["parameters"])
-    started = time.time()
-    _execute(plan, given, quiet)
-    return _result(plan, "completed", time.time() - started)
+    planned = plan(resolve(name), values, output)
+    if not force and is_complete(planned):
+        return ask_again(planned)
+    refuse_absent(planned["parameters"])
+    try:
+        with store.locked(planned["run"]):
+            return perform(planned)
+    except Timeout:
+        told = "is busy in another process; wait until it has ended, or stop it there"
+        raise RuntimeError(f"{planned['notebook']}: run {planned['run']} {told}") from None
+
+
+def plan(source: Path, values: Mapping, output: Path | None = None) -> dict:
+    """What is known of a run before it starts: notebook, source, run (its id), given, parameters, default, ..."""
+    declared = parameters.inspect(source)
+    given = {"interactive": False} if "interactive" in declared else {}
+    given |= parameters.check(declared, values)
+    full = {name: parameter.default for name, parameter in declared.items()} | given
+    code = [cell["source"] for cell in parameters.cells(source) if cell["cell_type"] == "code"]
+    identity = [code, full, store.code(), [_named(value) for value in full.values()], _conclusions(source, code)]
+    run = f"{source.stem.split('_')[0]}-{store.key(identity)}"
+    folder = results.folder(run, *(str(full.get(name, "")) for name in ("corpus", "model", "revision")))
+    output = Path(output).resolve() if output else folder / source.name
+    if output.suffix != ".ipynb":
+        raise ValueError(f"output {output.name!r} is not a notebook's name; end it in .ipynb")
+    default = all(given[name] == declared[name].default for name in given if name != "interactive")
+    found = {"notebook": source.stem, "source": source, "run": run, "given": given, "parameters": full}
+    return found | {"default": default, "folder": folder, "output": output}
+
+
+def is_complete(plan: Mapping) -> bool:
+    """Whether the run has completed, its notebook is there, and what it read is what it would read now."""
+    try:
+        marker = results.read_marker(plan["folder"])
+        same = all(results.found(**read["query"]) == (read["path"], read["completed"]) for read in marker["inputs"])
+        same &= marker.get("sources", {}) == _sources(plan["parameters"])
+        return same and marker["output"] == str(plan["output"]) and plan["output"].is_file()
+    except (OSError, ValueError, LookupError):
+        return False
+
+
+def ask_again(plan: Mapping) -> Run:
+    """The run as it is: complete, and now the one last asked for, which is what later notebooks read."""
+    store.write_json(plan["folder"] / results.MARKER, results.read_marker(plan["folder"]) | {"asked": time.time()})
+    return Run(plan["notebook"], plan["run"], "skipped", 0.0, plan["folder"], plan["output"])
+
+
+def perform(plan: Mapping, environment: Mapping[str, str] | None = None) -> Run:
+    """The run, executed whatever is there, its kernel with this environment; the caller holds its lock."""
+    import nbformat  # here, because what is complete is skipped at once
+
+    output, folder = plan["output"], plan["folder"]
+    partial = output.with_suffix(".partial.ipynb")
+    for place in (folder, partial.parent):
+        place.mkdir(parents=True, exist_ok=True)
+    (folder / results.MARKER).unlink(missing_ok=True)
+    started, before = time.time(), _sources(plan["parameters"])
+    with tempfile.TemporaryDirectory(prefix="isogloss-", dir=kernels.short(), ignore_cleanup_errors=True) as scratch:
+        told = _environment(plan, Path(scratch)) | dict(environment or {})
+        book = kernels.execute(plan["source"], partial, plan["given"], ROOT, told, Path(scratch))
+        read = Path(scratch, "inputs.jsonl")
+        inputs = [json.loads(line) for line in read.read_text().splitlines()] if read.exists() else []
+    book.metadata.papermill["output_path"] = str(output)
+    store.write_text(output, nbformat.writes(book))
+    for leftover in (partial, output.with_suffix(".failed.ipynb")):
+        leftover.unlink(missing_ok=True)
+    ended = time.time()
+    facts = {name: plan[name] for name in ("run", "notebook", "output", "default")}
+    facts |= {"started": started, "completed": ended, "asked": ended, "seconds": ended - started, "inputs": inputs}
+    facts["sources"] = _sources(plan["parameters"]) | before  # a model may have come while it ran
+    store.write_json(folder / results.MARKER, store.describe(plan["parameters"]) | facts)
+    return Run(plan["notebook"], plan["run"], "completed", ended - started, folder, output)
 
 
 def refuse_absent(values: Mapping) -> None:
-    """LookupError where the values of `corpus`, `languages` or `model` name nothing that is there; ValueError for a CSV
-    file that cannot be read.
+    """Raise LookupError where corpus, languages or model name nothing that is there, or dtype or device no such thing.
 
     A mini model needs a recipe, any other a folder or a name that a hub can have; none is loaded or asked for.
+    ValueError for a CSV file that cannot be read, and for a device that torch would not know.
     """
     corpus, languages, model = (values.get(name) for name in ("corpus", "languages", "model"))
+    hub.check_place(**{name: values[name] for name in ("dtype", "device") if isinstance(values.get(name), str)})
     if isinstance(corpus, str):
         damage = [] if corpus.startswith("csv:") else [ValueError]  # is told where it is read, if it is
         with contextlib.suppress(*damage):
@@ -102,12 +150,12 @@ def listed() -> list[str]:
 def resolve(name: str | Path) -> Path:
     """Path of a notebook by its path or its name in `notebooks`; LookupError lists the nearest names."""
     path = Path(name)
-    if path.suffix == ".ipynb" and path.is_file():
-        return path.resolve()
-    path = _shelf() / f"{path.name.removesuffix('.ipynb')}.ipynb"
-    if path.is_file():
-        return path.resolve()
-    raise LookupError(f"no notebook {str(name)!r}; nearest: {nearest(str(name), listed())}")
+    if path.suffix != ".ipynb" or not path.is_file():
+        stem = path.name.removesuffix(".ipynb")
+        path = _shelf() / f"{stem}.ipynb"
+        if not path.is_file():
+            known(stem, listed(), "notebook")
+    return path.resolve()
 
 
 @lru_cache(maxsize=64)
@@ -121,128 +169,49 @@ def _placed(corpus: str) -> str:
     return f"{kind}:{ROOT / os.path.expanduser(where)}" if kind in loading.OWN and where else corpus
 
 
-def _plan(source: Path, declared: Mapping[str, Parameter], given: Mapping, output: Path | None) -> dict:
-    """Everything about a run that is known before it starts."""
-    values = {name: parameter.default for name, parameter in declared.items()} | given
-    code = _code(source)
-    identity = [code, values, store.code(), [_seen(value) for value in values.values()], _conclusions(source, code)]
-    run = f"{source.stem.split('_')[0]}-{store.key(identity)}"
-    place = results.folder(run, *(str(values.get(name, "")) for name in ("corpus", "model", "revision")))
-    default = all(given[name] == declared[name].default for name in given if name != "interactive")
-    output = Path(output).resolve() if output else place / source.name
-    if output.suffix != ".ipynb":
-        raise ValueError(f"output {output.name!r} is not a notebook's name; end it in .ipynb")
-    return {"source": source, "run": run, "parameters": values, "default": default, "folder": place, "output": output}
-
-
-def _code(source: Path) -> list[str]:
-    """What a notebook does, whatever its outputs and metadata."""
-    return [cell.source for cell in nbformat.read(source, as_version=4).cells if cell.cell_type == "code"]
-
-
-def _conclusions(source: Path, code: list[str]) -> str:
+def _conclusions(source: Path, code: list) -> str:
     """The committed summaries of sweeps, for a notebook that draws them."""
-    reads = any("read_summary" in cell for cell in code)
+    reads = any("read_summary" in "".join(cell) for cell in code)
     return store.digest(sorted((source.parent / "sweeps").glob("*.csv"))) if reads else ""
 
 
-def _seen(value: object) -> list:
+def _named(value: object) -> list:
     """Names, sizes and times of the files that a parameter such as csv:PATH or a model's folder names."""
     name = re.sub("^[a-z0-9]+:", "", value) if isinstance(value, str) else ""
     path = ROOT / os.path.expanduser(name)
     if not name or not os.path.exists(path):  # unlike Path.exists, for any text
         return []
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    facts = [(str(file.relative_to(path)), file.stat()) for file in files if file.is_file()]
+    return _facts(path, path.rglob("*") if path.is_dir() else [path])
+
+
+def _facts(base: Path, files) -> list:
+    """Name, size and time of each file."""
+    facts = [(str(path.relative_to(base)), path.stat()) for path in sorted(files) if path.is_file()]
     return [(name, about.st_size, about.st_mtime_ns) for name, about in facts]
 
 
-def _marker(plan: dict) -> dict:
-    return json.loads((plan["folder"] / results.MARKER).read_text(encoding="utf-8"))
+def _sources(values: Mapping) -> dict[str, str]:
+    """What stands now behind names that are no paths: the files of a fetched corpus, the commit of a hub's branch."""
+    corpus, model, revision = (str(values.get(name, "")) for name in ("corpus", "model", "revision"))
+    languages, found = values.get("languages"), {}
+    if corpus in registry.CORPORA:
+        asked = set(languages if isinstance(languages, list) else []) - {"eng_Latn" if corpus == "tatoeba" else ""}
+        owner = {file.path: file.language for file in registry.files(corpus)}
+        folders = [Path(place) for place in (os.environ.get("ISOGLOSS_DATA"), DATA / "sources") if place]
+        facts = [fact for folder in folders for fact in _facts(folder, folder.glob(f"{corpus}/**/*"))]
+        found["corpus"] = store.key([fact for fact in facts if not asked or owner.get(fact[0]) in {None, *asked}])
+    branch = Path(constants.HF_HUB_CACHE, f"models--{model.replace('/', '--')}", "refs", revision or "main")
+    if os.path.isfile(branch):
+        found["commit"] = branch.read_text().strip()
+    return found
 
 
-def _is_complete(plan: dict) -> bool:
-    """Whether the same run has completed, its notebook is there, and what it read is what it would read now."""
-    try:
-        marker = _marker(plan)
-        for read in marker["inputs"]:
-            path = results.latest(**read["query"], headless=True)
-            if (str(path), results.times(path)[1]) != (read["path"], read["completed"]):
-                return False
-        return marker["output"] == str(plan["output"]) and plan["output"].is_file()
-    except (OSError, ValueError, LookupError):
-        return False
-
-
-def _result(plan: dict, status: str, seconds: float) -> Run:
-    return Run(plan["source"].stem, plan["run"], status, seconds, plan["folder"], plan["output"])
-
-
-def _execute(plan: dict, given: Mapping, quiet: bool) -> None:
-    """Run the notebook beside its final name, and give it that name and the run its marker once all is well."""
-    partial = plan["output"].with_suffix(".partial.ipynb")
-    for place in (plan["folder"], partial.parent):
-        place.mkdir(parents=True, exist_ok=True)
-    (plan["folder"] / results.MARKER).unlink(missing_ok=True)
-    started = time.time()
-    with tempfile.TemporaryDirectory(prefix="isogloss-", dir=kernels.short(), ignore_cleanup_errors=True) as scratch:
-        book = _papermill(plan, given, quiet, partial, Path(scratch))
-        read = Path(scratch, "inputs.jsonl")
-        inputs = [json.loads(line) for line in read.read_text().splitlines()] if read.exists() else []
-    book.metadata.papermill["output_path"] = str(plan["output"])
-    store.write_text(plan["output"], nbformat.writes(book))
-    for leftover in (partial, plan["output"].with_suffix(".failed.ipynb")):
-        leftover.unlink(missing_ok=True)
-    finished = time.time()
-    times = {"started": started, "completed": finished, "asked": finished, "seconds": finished - started}
-    facts = {"notebook": plan["source"].stem, "output": str(plan["output"]), "default": plan["default"]}
-    about = store.describe(plan["parameters"]) | {"run": plan["run"]}
-    store.write_json(plan["folder"] / results.MARKER, about | facts | times | {"inputs": inputs})
-
-
-def _papermill(plan: dict, given: Mapping, quiet: bool, partial: Path, scratch: Path) -> nbformat.NotebookNode:
-    """The executed notebook, every code cell complete; RuntimeError otherwise, the notebook kept as `.failed.ipynb`."""
-    kernel = kernels.kind(scratch, ROOT, _environment(plan, scratch))
-    options = {"kernel_name": "python3", "language": "python", "kernel_manager_class": kernel, "start_timeout": 120}
-    bar = {"desc": plan["source"].stem, "disable": quiet or None}
-    # papermill fills {} in paths, so those of a folder's own name are doubled
-    paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (plan["source"], partial)]
-    try:
-        with store.room_for(partial), kernels.interruptible(kernel):
-            book = papermill.execute_notebook(
-                *paths, parameters=dict(given), progress_bar=bar, store_widget_state=False, **options
-            )
-    except papermill.PapermillExecutionError as error:
-        raise _failure(partial, error.cell_index, f"{error.ename}: {error.evalue}") from None
-    except DeadKernelError:
-        started = [i for i, cell in enumerate(_cells(partial)) if cell.metadata.papermill.start_time]
-        why = "the kernel was killed, most often for lack of memory; ask for fewer languages, layers or units"
-        last = (scratch / "kernel.log").read_text(errors="replace").strip()[-300:]
-        raise _failure(partial, started[-1], f"{why}\n{last}".strip()) from None
-    for index, cell in enumerate(book.cells):
-        if cell.cell_type == "code" and cell.metadata.papermill.status != "completed":
-            raise _failure(partial, index, "the notebook left early (sys.exit?); let it run to its last cell")
-    return book
-
-
-def _cells(path: Path) -> list:
-    return nbformat.read(path, as_version=4).cells
-
-
-def _failure(partial: Path, index: int, why: str) -> RuntimeError:
-    failed = partial.with_name(partial.name.replace(".partial.", ".failed."))
-    os.replace(partial, failed)
-    name = failed.name.removesuffix(".failed.ipynb")
-    return RuntimeError(f"{name} failed in cell {index}, {why}\nThe notebook as far as it came: {failed}")
-
-
-def _environment(plan: dict, scratch: Path) -> dict[str, str]:
-    """What the kernel is told: where the project lives, which run it is, and where figures and inputs are noted."""
+def _environment(plan: Mapping, scratch: Path) -> dict[str, str]:
+    """What the kernel is told: where the project lives, which run it is, and where its inputs are noted."""
     return {
         "ISOGLOSS_HOME": str(ROOT),
         "ISOGLOSS_RUN": plan["run"],
         "ISOGLOSS_FOLDER": str(plan["folder"]),
-        "ISOGLOSS_FIGURES": str(FIGURES) if plan["default"] else "",
         "ISOGLOSS_INPUTS": str(scratch / "inputs.jsonl"),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(HOUSE), os.environ.get("PYTHONPATH")])),
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # an inherited Agg would leave outputs empty
