@@ -20,7 +20,7 @@ from helpers.models.parts import blocks
 from helpers.steering import experts, methods
 from helpers.steering.fitting import Fitting
 from helpers.steering.hooks import steered
-from helpers.transfer import qap
+from helpers.transfer import measures, qap
 
 KEYS = ["source", "target", "quantity"]
 VARIANTS = ("meaning", "form", "form_all_different")
@@ -70,9 +70,9 @@ def views(
     """Measure every pair of the languages of `splits` (fit, dev, test -> sentences).
 
     predictors: ABX and retrieval on `dev`; outcomes: retrieval on `test`, before and after steering; reliability: of
-    ABX, measured again on `test`; `last` is the last layer. Every language is steered to in turn, with its k experts
-    and with as many random units: `before` are the hits of the untouched model, `cubes` maps the kind of units to
-    `steered_hits`, both in the order of `languages`.
+    ABX, measured again on `test`; words: overlap of text; last: the last layer. Every language is steered to, with
+    its k experts and with as many random units: `before` are the hits of the untouched model, `cubes` maps the kind of
+    units to `steered_hits`, both in the order of `languages`.
     """
     names, last = list(splits["test"]["language"].unique()), len(blocks(lm))
     seen, again = (activations.embed(lm, splits[part], sorted({layer, last})) for part in ("dev", "test"))
@@ -84,9 +84,11 @@ def views(
         cubes[units] = steered_hits(lm, splits["test"], plans, layer)
         outcomes.append(retrieved(to_source(cubes[units]), names, f"after, {units}"))
     told = [abx_scores(states) for states in (seen, again)]
+    words = measures.overlap(splits["fit"], splits["dev"], ("chr", "tri", "wor", "swt"), tokenizer=lm.tokenizer)
     return SimpleNamespace(
         predictors=pd.concat([told[0], early]), outcomes=pd.concat(outcomes), reliability=reliability(*told),
-        last=last, languages=names, before=before, early=early, cubes=cubes,
+        words=words.rename(columns={"measure": "quantity"}), last=last, languages=names, early=early, before=before,
+        cubes=cubes,
     )  # fmt: skip
 
 
