@@ -176,9 +176,6 @@ def words(lm: LanguageModel, treebank: pd.DataFrame, layers: Sequence[int] | Non
     return Activations(values[torch.from_numpy(kept)], table[kept].reset_index(drop=True), list(taps))
 
 
-# --- one pass ---------------------------------------------------------------------------------------------------------
-
-
 def _layer_taps(lm: LanguageModel, layers: Sequence[int] | None) -> dict[int, tuple[nn.Module, bool]]:
     """The taps of `layers`: layer l is what block l reads, the last is what the model returns."""
     parts = [(block, True) for block in blocks(lm).values()] + [(lm.model.base_model, False)]
@@ -238,9 +235,6 @@ def _tapped(module: nn.Module, before: bool, record: Callable[[Tensor], None]) -
     return module.register_forward_pre_hook(read, with_kwargs=True)
 
 
-# --- storage ----------------------------------------------------------------------------------------------------------
-
-
 def _stored(passes: Iterable[tuple[Batch, dict]], count: int) -> dict[str, np.ndarray]:
     """Site -> float32 array [pool, unit, sentence], from every batch and its {site: [sentence, pool, unit]}."""
     stored: dict[str, np.ndarray] = {}
@@ -275,9 +269,6 @@ def _on_disk(shape: tuple[int, ...]) -> np.ndarray:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, 4 * int(np.prod(shape)))
         return np.memmap(file, np.float32, "w+", shape=shape)
-
-
-# --- checks -----------------------------------------------------------------------------------------------------------
 
 
 def _checked(table: pd.DataFrame, keys: list[str], text: str = "text") -> pd.DataFrame:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from helpers.common.lookup import known
 from helpers.common.progress import progress
@@ -27,15 +28,11 @@ _TOKENS = {"cpu": 1024, "cuda": 16_384}  # of a batch: what fills a CPU's cache,
 
 
 class Text(NamedTuple):
-    """Token ids of every sentence, what is counted of them, and the characters [start, end) of every token.
-
-    `counts` is table[tokens, own, unknown, words]: all tokens, those that the tokenizer does not add, those of these
-    that it does not know, and words, which are pieces between spaces that hold a letter or digit.
-    """
+    """Token ids of every sentence, table[tokens, own, unknown, words] of counts, and the characters of every token."""
 
     ids: list[list[int]]
-    counts: pd.DataFrame
-    spans: list
+    counts: pd.DataFrame  # own: tokens that the tokenizer does not add; unknown: those of them that it does not know
+    spans: list  # [start, end) of every token, where asked for
 
 
 class Batch(NamedTuple):
@@ -120,19 +117,15 @@ def by_length(lm: LanguageModel, ids: list[list[int]], most: float = inf) -> Ite
 
 
 def _padded(lm: LanguageModel, ids: list[list[int]], rows: np.ndarray) -> Batch:
-    lengths = np.array([len(sentence) for sentence in ids])
-    mask = np.arange(lengths.max()) < lengths[:, None]
-    filled = np.full(mask.shape, lm.tokenizer.pad_token_id or 0)
-    filled[mask] = np.concatenate(ids)
-    arrays = (filled, mask.astype(int), lengths.astype(np.float32))
-    return Batch(rows, *(torch.from_numpy(array).to(lm.device) for array in arrays), int(lengths.min()))
+    padded = pad_sequence([torch.tensor(sentence) for sentence in ids], True, lm.tokenizer.pad_token_id or 0)
+    lengths = torch.tensor([len(sentence) for sentence in ids])
+    mask = (torch.arange(padded.shape[1]) < lengths[:, None]).long()
+    return Batch(rows, *(part.to(lm.device) for part in (padded, mask, lengths.float())), int(lengths.min()))
 
 
 def _word_count(text: str) -> int:
+    """The pieces between spaces that hold a letter or digit."""
     return sum(any(map(str.isalnum, word)) for word in _UNSPACED.sub(r" \1 ", text).split())
-
-
-# --- words ------------------------------------------------------------------------------------------------------------
 
 
 def tokenised_words(lm: LanguageModel, sentences: list[pd.DataFrame], most: int) -> tuple[Text, list[np.ndarray]]:
@@ -165,9 +158,6 @@ def _joined(sentence: pd.DataFrame) -> tuple[str, np.ndarray]:
     spaced = sentence.get("space_after", pd.Series(True, sentence.index)).astype(bool)
     pieces = [" " * before + form for before, form in zip([False, *spaced], sentence["form"])]
     return "".join(pieces), np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
-
-
-# --- pools ------------------------------------------------------------------------------------------------------------
 
 
 def _maximum(states: Tensor, batch: Batch) -> Tensor:

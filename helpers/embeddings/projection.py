@@ -39,9 +39,9 @@ def maps(
     """
     known(method, METHODS, "method of projection")
     strengths, stack = _stacked(states, len(table))
-    flat = _pca(stack, seed)
+    flat = _pca(stack.reshape(-1, stack.shape[2]), seed)
     if method == "umap":
-        flat = _umap(stack.reshape(len(strengths), len(table), -1), flat, neighbours, min_dist, epochs, seed)
+        flat = _umap(stack, flat, neighbours, min_dist, epochs, seed)
     rows = pd.concat(dict.fromkeys(strengths, table), names=["strength"]).reset_index("strength")
     return rows.reset_index(drop=True).assign(x=flat[:, 0], y=flat[:, 1])
 
@@ -80,16 +80,16 @@ def interpolated(table: pd.DataFrame, strength: float) -> pd.DataFrame:
 
 
 def _stacked(states: Mapping[float, np.ndarray], rows: int) -> tuple[list[float], np.ndarray]:
-    """The strengths in order, and their states one below the other, float32 [strength x sentence, hidden]."""
-    arrays = {float(strength): np.asarray(states[strength], np.float32) for strength in sorted(states)}
-    shapes = {strength: array.shape for strength, array in arrays.items()}
-    if not arrays or len(set(shapes.values())) > 1 or {shape[0] for shape in shapes.values()} != {rows}:
+    """The strengths in order, and their states, float32 [strength, sentence, hidden]."""
+    strengths = sorted(map(float, states))
+    shapes = {strength: np.shape(states[strength]) for strength in strengths}
+    if len({*shapes.values()}) != 1 or shapes[strengths[0]][0] != rows:
         raise ValueError(f"{rows} rows of the table but states {shapes}; embed the same rows at every strength")
-    stack = np.concatenate(list(arrays.values()))
-    if not np.isfinite(stack).all():
-        bad = [strength for strength, array in arrays.items() if not np.isfinite(array).all()]
-        raise ValueError(f"NaN or infinite states at {len(bad)} of {len(arrays)} strengths: {bad}; lower the strength")
-    return list(arrays), stack
+    stack = np.stack([states[strength] for strength in strengths]).astype(np.float32)
+    bad = [strength for strength, part in zip(strengths, stack) if not np.isfinite(part).all()]
+    if bad:
+        raise ValueError(f"NaN or infinite states at {len(bad)} of {len(stack)} strengths: {bad}; lower the strength")
+    return strengths, stack
 
 
 def _pca(stack: np.ndarray, seed: int) -> np.ndarray:

@@ -89,11 +89,10 @@ def heldout(experts: pd.DataFrame, responses: Mapping, labels) -> pd.DataFrame:
     """The experts with auroc_heldout, their AUROC on the given responses: sentences that did not choose them."""
     parts = []
     for array, part in _by_site(experts, responses):
-        units, columns = np.unique(part["unit"], return_inverse=True)
-        table = auroc(array[:, units], labels)
-        rows = [table.index.get_loc(known(language, table.index, "sentences in")) for language in part["language"]]
-        parts.append(pd.Series(table.to_numpy()[rows, columns], part.index, name="auroc_heldout"))
-    return experts.join(pd.concat(parts))
+        units = part["unit"].unique()
+        table = auroc(array[:, units], labels).set_axis(units, axis=1).stack()
+        parts.append(table.loc[pd.MultiIndex.from_frame(part[["language", "unit"]])].set_axis(part.index))
+    return experts.join(pd.concat(parts).rename("auroc_heldout"))
 
 
 def tested(

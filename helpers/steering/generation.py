@@ -79,7 +79,7 @@ def share(texts: Sequence[str], language: str, table: pd.DataFrame, lexicon: pd.
 
 
 def perplexity(lm: LanguageModel, table: pd.DataFrame) -> pd.DataFrame:
-    """table[language, perplexity, tokens] of table[language, text]: exp of the mean negative log-likelihood of a token.
+    """table[language, perplexity] of table[language, text]: exp of the mean negative log-likelihood of a token.
 
     Scored are the text's own tokens, the first one from the start token that `sample` begins with; the end token is
     left out, since models differ in whether they learnt one. A perplexity is per token: compare it before and after an
@@ -94,11 +94,8 @@ def perplexity(lm: LanguageModel, table: pd.DataFrame) -> pd.DataFrame:
             loss = torch.nn.functional.cross_entropy(scores.mT.float(), part.ids[:, 1:], reduction="none")
             losses[part.rows] = (loss * part.mask[:, 1:]).sum(1).double().cpu().numpy()
     columns = {"language": table["language"].to_numpy(), "loss": losses, "tokens": [len(row) - 1 for row in ids]}
-    sums = pd.DataFrame(columns).groupby("language", sort=False).sum().reset_index()
-    return sums.assign(perplexity=np.exp(sums["loss"] / sums["tokens"]))[["language", "perplexity", "tokens"]]
-
-
-# --- tokens -----------------------------------------------------------------------------------------------------------
+    sums = pd.DataFrame(columns).groupby("language", sort=False).sum()
+    return np.exp(sums["loss"] / sums["tokens"]).rename("perplexity").reset_index()
 
 
 @torch.no_grad()

@@ -84,10 +84,10 @@ def entropy(positive: Mapping[str, np.ndarray], labels, *, k: int | None = None)
         values = np.where(fires.any(0), entr(shares / shares.sum(0)).sum(0), np.inf)
     order = np.argsort(values, kind="stable")
     order = order if k else order[: round(_SHARE * len(order))]
-    keys = [pd.DataFrame({"site": site, "unit": np.arange(array.shape[1])}) for site, array in positive.items()]
-    found = pd.concat(keys, ignore_index=True).assign(entropy=values)
-    parts = {language: found.iloc[order[row[order]][:k]] for language, row in zip(languages, fires)}
-    return pd.concat(parts, names=["language"]).reset_index("language").reset_index(drop=True)
+    keys = [(site, unit) for site, array in positive.items() for unit in range(array.shape[1])]
+    found = pd.DataFrame(keys, columns=KEYS).assign(entropy=values)
+    parts = [found.iloc[order[row[order]][:k]].assign(language=name) for name, row in zip(languages, fires)]
+    return pd.concat(parts, ignore_index=True)[["language", *KEYS, "entropy"]]
 
 
 def elsewhere(given: list[Edit], model: pd.DataFrame, *, matched: bool, seed: int = 0) -> list[Edit]:
@@ -99,8 +99,7 @@ def elsewhere(given: list[Edit], model: pd.DataFrame, *, matched: bool, seed: in
     rng, old = np.random.default_rng(seed), table(given).merge(model, on=KEYS)
     if len(old) < sum(len(edit.units) for edit in given):
         raise ValueError(f"only {len(old)} of the edited units are among the {len(model)} of the model's sites")
-    edited = pd.MultiIndex.from_frame(model[KEYS]).isin(pd.MultiIndex.from_frame(old[KEYS]))
-    free = model[~edited & (model["std"] > STILL)]
+    free = model.merge(old[KEYS], "left", indicator="edited").query("edited == 'left_only' and std > @STILL")
     if len(old) > len(free):
         raise ValueError(f"{len(old)} units are edited but only {len(free)} others vary; edit fewer, or shuffle labels")
     free = free.iloc[rng.permutation(len(free))].reset_index(drop=True)
