@@ -1,6 +1,7 @@
 import argparse
 import collections
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -153,6 +154,13 @@ def test_a_file_without_weights_says_what_is_in_it(content, message, tmp_path):
         torch.save(content, tmp_path / "model.pt")
     with pytest.raises(ValueError, match=message):
         _write(tmp_path / "model.pt", tmp_path)
+
+
+def test_relative_paths_are_those_of_the_caller(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"a": torch.ones(2)[:1]}, "model.pt")
+    out = convert(Path("model.pt"), Path("deep", "out"))
+    assert [file.name for file in (tmp_path / out).iterdir()] == ["model.safetensors"]
 
 
 def test_paths_are_checked_before_any_work(tmp_path):

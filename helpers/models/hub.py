@@ -144,10 +144,9 @@ def _refs(name: str) -> dict[str, str]:
 def _weight_folders(name: str) -> list[str]:
     """The folders of a hub repository that hold safetensors; none when the hub cannot be reached."""
     try:
-        files = [Path(path) for path in list_repo_files(name)]
+        return sorted({Path(path).parent.as_posix() for path in list_repo_files(name) if path.endswith(".safetensors")})
     except OSError:
         return []
-    return sorted({path.parent.as_posix() for path in files if path.suffix == ".safetensors"})
 
 
 def _checkpoint(text: str, revision: str, subfolder: str, commit: str) -> dict | None:

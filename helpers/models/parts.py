@@ -27,9 +27,8 @@ def blocks(lm: LanguageModel) -> dict[str, nn.Module]:
     outermost = [path for path in fitting if not any(path.startswith(f"{other}.") for other in fitting)]
     if len(outermost) != 1:
         found = ", ".join(f"{path} ({len(part)})" for path, part in lists.items()) or "none"
-        raise ValueError(
-            f"{lm.name}: {len(outermost)} module lists as long as its {depth} layers; lists found: {found}"
-        )
+        fact = f"{len(outermost)} module lists as long as its {depth} layers"
+        raise ValueError(f"{lm.name}: {fact}; lists found: {found}")
     return {f"{outermost[0]}.{number}": block for number, block in enumerate(lists[outermost[0]])}
 
 
@@ -40,17 +39,17 @@ def sites(lm: LanguageModel) -> dict[str, nn.Module]:
     dense maps. Their outputs come before the activation function. ValueError for a mixture of experts, whose units fire
     on routed tokens only, and for blocks without the expected parts; it lists what was found.
     """
-    found: dict[str, nn.Module] = {}
+    found = {}
     for path, block in blocks(lm).items():
-        parts = {f"{path}.{name}": part for name, part in block.named_modules() if name}
-        linears = {name: part for name, part in parts.items() if isinstance(part, nn.Linear | Conv1D)}
-        mlp = {name: part for name, part in linears.items() if not _ATTENTION.search(name.removeprefix(path))}
-        mixture = any(_MIXTURE.search(type(part).__name__) for part in parts.values())
-        if mixture or len(mlp) < 2 or len(mlp) == len(linears):
+        inside = {f"{path}.{name}": part for name, part in block.named_modules() if name}
+        linears = [name for name, part in inside.items() if isinstance(part, nn.Linear | Conv1D)]
+        mlp = [name for name in linears if not _ATTENTION.search(name.removeprefix(path))]
+        shown = ", ".join(f"{name}: {type(part).__name__}" for name, part in inside.items())
+        mixture = _MIXTURE.search(shown)
+        if mixture or not 2 <= len(mlp) < len(linears):
             reason = "is a mixture of experts" if mixture else "has not both attention and two MLP Linears"
-            shown = ", ".join(f"{name}: {type(part).__name__}" for name, part in parts.items())
             raise ValueError(f"{lm.name}: {path} {reason}; use a dense transformer. Modules found: {shown}")
-        found |= mlp
+        found |= {name: inside[name] for name in mlp}
     return found
 
 
@@ -65,8 +64,7 @@ def width(module: nn.Module) -> int:
 def hidden(output: Any) -> Tensor:
     """The hidden states in a module's output: itself, or the first entry of a tuple or of a model output."""
     states = output if isinstance(output, Tensor) else output[0]
-    if not isinstance(states, Tensor) or states.ndim != 3:
-        raise ValueError(
-            f"expected hidden states [sentence, token, unit], got {getattr(states, 'shape', type(states))}"
-        )
+    if getattr(states, "ndim", None) != 3:
+        got = getattr(states, "shape", type(states))
+        raise ValueError(f"expected hidden states [sentence, token, unit], got {got}")
     return states
