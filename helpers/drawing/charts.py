@@ -236,8 +236,7 @@ def panels(table: pd.DataFrame, axes: np.ndarray, *, rows: str, columns: str, dr
         for j, column in enumerate(table[columns].unique()):
             ax = axes[i, j]
             draw(table[(table[rows] == row) & (table[columns] == column)], ax)
-            ax.set_title(str(column) if i == 0 else "")
-            ax.set_ylabel(f"{row}\n{ax.get_ylabel()}" if j == 0 else "")
+            ax.set(title="" if i else str(column), ylabel="" if j else f"{row}\n{ax.get_ylabel()}")
             ax.set_xlabel(ax.get_xlabel() if i == len(axes) - 1 else "")
     return axes
 
@@ -299,7 +298,7 @@ def ranks(table: pd.DataFrame, ax: Axes, *, x: str, y: str, name: str, significa
 def best_sources(table: pd.DataFrame, axes: np.ndarray, *, x: str, y: str, title: str = "target") -> np.ndarray:
     """Small panels, one for each target: a dot for each source, the best one coloured and named."""
     parts = table.groupby(title)
-    for ax, (name, part) in zip(np.ravel(axes), parts):
+    for ax, (name, part) in zip(axes.flat, parts):
         best = part.loc[part[y].idxmax()]
         ax.plot(part[x], part[y], ls="", marker="o", ms=2.5, mew=0, color=GREY)
         ax.plot(best[x], best[y], ls="", marker="D", ms=4.5, mew=0, color=COLOURS[1])
@@ -308,6 +307,6 @@ def best_sources(table: pd.DataFrame, axes: np.ndarray, *, x: str, y: str, title
                     fontsize=7, color=COLOURS[1])  # fmt: skip
         ax.set_title(str(name), fontsize=8)
         ax.tick_params(labelsize=6.5)
-    for ax in np.ravel(axes)[len(parts) :]:
+    for ax in axes.flat[len(parts) :]:
         ax.axis("off")
     return axes
