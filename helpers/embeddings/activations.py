@@ -49,11 +49,9 @@ class Activations:
     layers: list[int]
 
     def __post_init__(self) -> None:
-        sizes, wanted = tuple(self.values.shape), (len(self.table), len(self.layers))
-        if len(sizes) != 3 or sizes[:2] != wanted:
-            raise ValueError(
-                f"values {sizes} but {wanted[0]} table rows and {wanted[1]} layers; cut both with .where()"
-            )
+        sizes, rows, layers = tuple(self.values.shape), len(self.table), len(self.layers)
+        if len(sizes) != 3 or sizes[:2] != (rows, layers):
+            raise ValueError(f"values {sizes} but {rows} table rows and {layers} layers; cut both with .where()")
         if not torch.isfinite(self.values.sum()):  # one cheap pass; a sum of finite values may overflow: look again
             bad = self.table[~torch.isfinite(self.values).flatten(1).all(1).numpy()]
             if len(bad):
@@ -111,11 +109,10 @@ def embed(
 
     `table` has the columns language, sentence and text. `layers` are indices into Hugging Face `hidden_states`: 0 is
     the embedding output, the last comes after the final norm, -1 counts from the end; None is all. `pool` is "mean"
-    over the sentence's tokens, those that the tokenizer adds included, or "last". Pooling is in float32. The returned
-    table also carries `tokens` (those pooled), `fertility` (tokens of the text itself per word, punctuation apart;
-    every letter of a script without spaces is a word) and `unknown` (the share of them that are unknown); above 5 % a
-    warning names the languages. Texts beyond the model's length are cut, with a warning. ValueError: an empty text, a
-    key twice; LookupError: no such layer.
+    over the sentence's tokens, those that the tokenizer adds included, or "last", in float32. The returned table also
+    carries `tokens` (those pooled), `fertility` (tokens of the text itself per word; every letter of a script without
+    spaces is a word) and `unknown` (the share of them that are unknown); above 5 % a warning names the languages. Texts
+    beyond the model's length are cut, with a warning. ValueError: an empty text, a key twice; LookupError: no layer.
     """
     pool_all = pooling([pool], ("mean", "last"))
     taps = _layer_taps(lm, layers)
@@ -193,8 +190,8 @@ def _vectors(lm: LanguageModel, taps: Mapping, text: Text, places: Sequence[np.n
         for batch, seen in passes:
             seen = torch.stack([state.to(lm.device) for state in seen.values()], 2).cpu()
             values = torch.zeros(sum(map(len, places)), *seen.shape[2:]) if values is None else values
-            for row, vectors in zip(batch.rows, seen):
-                values[places[row]] = vectors[: len(places[row])]
+            rows = [places[row] for row in batch.rows]
+            values[np.concatenate(rows)] = torch.cat([found[: len(own)] for found, own in zip(seen, rows)])
     return values
 
 

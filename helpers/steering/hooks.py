@@ -156,12 +156,12 @@ def _attached(module: nn.Module, part: _Part) -> Callable[[], None]:
 
 
 def _rebuilt(output: Any, states: Tensor) -> Any:
-    """The output with other hidden states: a tensor, a tuple of any kind, or a model output."""
+    """The output with other hidden states: a tensor, a tuple, or a model output."""
     if isinstance(output, Tensor):
         return states
     if isinstance(output, ModelOutput):
         return type(output)(**{**output, next(iter(output)): states})
-    return (states, *output[1:]) if type(output) is tuple else type(output)._make((states, *output[1:]))
+    return (states, *output[1:])
 
 
 def _checked(lm: LanguageModel, edits: Sequence[Edit | LowRank], strength: float) -> dict[str, list]:
