@@ -9,7 +9,6 @@ from helpers.transfer.qap import EXPERIMENT
 from helpers.transfer.ranking import floor_share, guides
 
 Answer = tuple[str, pd.DataFrame]
-_ENDS = ["regret", "low", "high"]
 
 
 def answer(question: str, *tables: pd.DataFrame) -> Answer:
@@ -20,57 +19,52 @@ def answer(question: str, *tables: pd.DataFrame) -> Answer:
 
 def transfer(scores: pd.DataFrame) -> Answer:
     """How well languages transfer to others and to themselves; the share of pairs no better than guessing."""
-    apart, home = scores[scores["source"] != scores["target"]], scores[scores["source"] == scores["target"]]
-    table = by_group(apart, EXPERIMENT, "score", over="target", interval=mean_interval).set_index(EXPERIMENT)
-    table["in-language"] = home.groupby(EXPERIMENT)["score"].mean()
-    table["at the floor"] = floor_share(scores[scores["task"] != "parsing"])["share"]
-    best = table.loc[table.groupby("task", sort=False)["score"].idxmax()].reset_index()
+    table = by_group(scores.query("source != target"), EXPERIMENT, "score", over="target", interval=mean_interval)
+    home = scores.query("source == target").groupby(EXPERIMENT).score.mean().rename("in-language")
+    floor = floor_share(scores.query("task != 'parsing'")).share.rename("at the floor")
+    best = table.loc[table.groupby("task", sort=False).score.idxmax()]
     parts = [f"{x.task} {x.score:.2f} [{x.low:.2f}, {x.high:.2f}] from {x.representation}" for x in best.itertuples()]
-    return f"Across languages, scores are at best: {'; '.join(parts)}.", table.drop(columns="n").reset_index()
+    said = f"Across languages, scores are at best: {'; '.join(parts)}."
+    return said, table.drop(columns="n").join(home, on=EXPERIMENT).join(floor, on=EXPERIMENT)
 
 
 def measure(found: pd.DataFrame) -> Answer:
     """Which measure goes best with transfer, by experiment, from one statistic of `qap.correlate`."""
-    ranked = found.sort_values("r", ascending=False, kind="stable")[
-        [*EXPERIMENT, "measure", "r", "low", "high", "holm"]
-    ]
-    ranked["place"] = ranked.groupby(EXPERIMENT).cumcount()
-    first, second = (ranked[ranked["place"] == place].drop(columns="place") for place in (0, 1))
-    table = first.merge(second, on=EXPERIMENT, how="left", suffixes=("", " of next"))
-    clear, ahead = table[table["holm"] < 0.05], table["low"] > table["high of next"]
-    names = ", ".join(f"{name} {count}" for name, count in clear["measure"].value_counts().items()) or "none"
-    said = f"The best measure goes significantly with transfer in {len(clear)} of {len(table)} experiments ({names})"
-    return f"{said}; in {ahead.sum()} it is clearly ahead of the next.", table
+    ranked = found.sort_values("r", ascending=False, kind="stable").groupby(EXPERIMENT)
+    best, second = ranked.head(1), ranked.nth([1])
+    ahead = best.merge(second, on=EXPERIMENT).query("low_x > high_y")
+    clear = best.query("holm < 0.05").measure.value_counts()
+    names = ", ".join(f"{name} {count}" for name, count in clear.items()) or "none"
+    said = f"The best measure goes significantly with transfer in {clear.sum()} of {len(best)} experiments ({names})"
+    table = pd.concat([best, second]).sort_values(EXPERIMENT, kind="stable")
+    columns = [*EXPERIMENT, "measure", "r", "low", "high", "holm"]
+    return f"{said}; in {len(ahead)} it is clearly ahead of the next.", table[columns]
 
 
 def pooling(found: pd.DataFrame) -> Answer:
     """Where pooling all pairs says another thing than the same pairs within targets, from `qap.correlate`."""
     wide = found.pivot_table(index=[*EXPERIMENT, "measure"], columns="statistic", values="r", sort=False).dropna()
-    apart = (wide["pooled"] - wide["within_target"]).abs()
+    apart = (wide.pooled - wide.within_target).abs()
     said = f"Pooled over all pairs, correlations differ from those within targets by {apart.mean():.2f} on average"
     return f"{said} and by {apart.max():.2f} at most.", wide.loc[apart.nlargest(3).index].reset_index()
 
 
 def cost(curves: pd.DataFrame, found: pd.DataFrame) -> Answer:
-    """What one source costs by the measure that correlates best, beside the rules that need no measure."""
-    one = curves[curves["k"] == 1]
-    best = found.loc[found.groupby(EXPERIMENT, sort=False)["r"].idxmax(), [*EXPERIMENT, "measure"]]
-    table = _beside(best.merge(one), one[one["measure"] == "random"], "random")
-    single = one[one["measure"] == "best single source"]
-    less, more = table["high"] < table["low of random"], table["low"] > table["high of random"]
+    """What one source costs by the measure that correlates best, beside a random one."""
+    best = found.loc[found.groupby(EXPERIMENT, sort=False).r.idxmax(), [*EXPERIMENT, "measure"]]
+    table = _beside(best.merge(curves.query("k == 1")), curves.query("measure == 'random'"), "random")
+    less, more = (table.high < table["low of random"]).sum(), (table.low > table["high of random"]).sum()
     said = "One source by the measure that correlates best costs significantly less than a random one in"
-    said = f"{said} {less.sum()} of {len(table)} experiments, and significantly more in {more.sum()}."
-    return said, _beside(table, single, "single source")
+    return f"{said} {less} of {len(table)} experiments, and significantly more in {more}.", table
 
 
 def luck(oracle: pd.DataFrame) -> Answer:
     """How much of the best source's score is luck of selection, from tables of `ranking.split_half`."""
-    gaps = oracle.assign(luck=oracle["optimistic"] - oracle["honest"]).dropna(subset="luck")
+    gaps = oracle.assign(luck=oracle.optimistic - oracle.honest).dropna(subset="luck")
     table = by_group(gaps, EXPERIMENT, "luck", interval=mean_interval)
-    most = table.loc[table["luck"].idxmax()]
+    most = table.loc[table.luck.idxmax()]
     said = f"Luck of selection makes up {most.luck:.3f} [{most.low:.3f}, {most.high:.3f}] of the best source's score"
-    means = gaps.groupby(EXPERIMENT, as_index=False)[["optimistic", "honest"]].mean()
-    return f"{said} at most, for {most.task} from {most.representation}.", table.merge(means)
+    return f"{said} at most, for {most.task} from {most.representation}.", table
 
 
 def guide(curves: pd.DataFrame) -> Answer:
@@ -78,29 +72,30 @@ def guide(curves: pd.DataFrame) -> Answer:
 
     Safe is what costs less than chance and is not distinguishable from the best measure of similarity.
     """
-    one, found = curves[curves["k"] == 1], guides(curves)
+    found = guides(curves)
     if found.empty:
         return "There is one task only, so no other task can guide it.", found
-    measures = one[~one["baseline"]]
-    best = measures.loc[measures.groupby(EXPERIMENT)["regret"].idxmin()]
-    table = _beside(_beside(found, one[one["measure"] == "random"], "random"), best, "best measure")
-    better, equal = table["high"] < table["low of random"], table["low"] <= table["high of best measure"]
+    best = curves.query("k == 1 and not baseline").sort_values("regret").groupby(EXPERIMENT).head(1)
+    table = _beside(_beside(found, curves.query("measure == 'random'"), "random"), best, "best measure")
+    better, equal = table.high < table["low of random"], table.low <= table["high of best measure"]
     table["verdict"] = np.select([~better, equal], ["no guide", "safe"], "better than chance")
     return f"Another task is a safe guide in {(better & equal).sum()} of {len(table)} cases.", table
 
 
 def cause(table: pd.DataFrame) -> Answer:
     """What changing one property does, what correlation said of it, and how often the two agree."""
-    counts = table["verdict"].str.partition(":")[0].value_counts()
+    counts = table.verdict.str.partition(":")[0].value_counts()
     told = ", ".join(f"{counts.get(word, 0)} {word}" for word in ("agree", "misleads", "missed", "opposed"))
-    shown = ["effect", "low", "high", "r", "holm", "partial_r", "p", "verdict"]
+    shown = ["change", "effect", "low", "high", "r", "holm", "partial_r", "p", "verdict"]
     said = f"Correlation against intervention, over {len(table)} changes of a task's sources: {told}."
-    return said, table[[*EXPERIMENT, "change", *shown]]
+    return said, table[[*EXPERIMENT, *shown]]
 
 
 def _beside(table: pd.DataFrame, other: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The table with the regret of another choice of source, and its ends, beside that of each experiment."""
-    return table.merge(other[[*EXPERIMENT, *_ENDS]], on=EXPERIMENT, suffixes=("", f" of {name}"))
+    """The choice of one source in each row beside another one of the same experiment, and its interval."""
+    kept = [column for column in table if column not in ("baseline", "k", "n")]
+    other = other[other["k"] == 1][[*EXPERIMENT, "regret", "low", "high"]]
+    return table[kept].merge(other, on=EXPERIMENT, suffixes=("", f" of {name}"))
 
 
 QUESTIONS = dict(transfer=transfer, measure=measure, pooling=pooling, cost=cost, luck=luck, guide=guide, cause=cause)

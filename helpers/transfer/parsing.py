@@ -126,10 +126,10 @@ def predict(parser: Parser, words: Words, treebank: pd.DataFrame) -> tuple[np.nd
     data = _Sentences(parser, words, treebank)
     heads, relations = np.zeros((2, len(treebank)), np.int64)
     for chosen in data.by_length():
-        rows = data.rows(chosen)
         with torch.no_grad():
-            scores, *views = parser(*data.inputs(rows), data.lengths[chosen])
-            heads[rows] = np.concatenate(decode(scores.double().numpy(), data.lengths[chosen].numpy()))
+            rows, inputs = data.inputs(chosen)
+            scores, *views = parser(*inputs)
+            heads[rows] = np.concatenate(decode(scores.double().numpy(), inputs[2].numpy()))
             relations[rows] = parser.labels(*views, torch.from_numpy(heads[rows])).argmax(1).numpy()
     return heads, np.array(parser.relations, dtype=object)[relations]
 
@@ -220,27 +220,24 @@ class _Sentences:
             raise ValueError(f"{words.shape[0]} word vectors but {len(treebank)} words; make both from one treebank")
         self.parser = parser
         key = pd.factorize(pd.MultiIndex.from_frame(treebank[["language", "sentence"]]))[0]
-        self.starts = np.flatnonzero(np.diff(key, prepend=-1))
-        self.lengths = torch.from_numpy(np.diff(self.starts, append=len(key)))
+        self.places = np.split(np.arange(len(key)), np.flatnonzero(np.diff(key)) + 1)
+        self.lengths = torch.tensor([len(place) for place in self.places])
         self.tags = torch.from_numpy(1 + pd.Index(parser.tags).get_indexer(treebank["upos"]).astype(np.int64))
         self.words = words[:, parser.columns] if parser.sparse else torch.from_numpy(np.ascontiguousarray(words))
 
-    def rows(self, chosen: np.ndarray) -> np.ndarray:
-        """The rows of the chosen sentences, one sentence after the other."""
-        return np.concatenate([np.arange(s, s + n) for s, n in zip(self.starts[chosen], self.lengths[chosen].tolist())])
-
-    def inputs(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The vectors and the tags of some words."""
-        bags = [self.words[rows]]
+    def inputs(self, chosen: np.ndarray) -> tuple[np.ndarray, tuple[Tensor, Tensor, Tensor]]:
+        """The rows of the chosen sentences, one after the other, and what `Parser` takes of them."""
+        rows = np.concatenate([self.places[i] for i in chosen])
+        words = [self.words[rows]]
         if self.parser.sparse:
-            bags = [torch.from_numpy(part.astype(np.int64)) for part in (bags[0].indices, bags[0].indptr[:-1])]
-        return self.parser.word(*bags), self.tags[rows]
+            words = [torch.from_numpy(part.astype(np.int64)) for part in (words[0].indices, words[0].indptr[:-1])]
+        return rows, (self.parser.word(*words), self.tags[rows], self.lengths[chosen])
 
-    def by_length(self) -> Iterator[np.ndarray]:
+    def by_length(self) -> list[np.ndarray]:
         """The sentences in batches of about one length, so that little is padded."""
         order = np.argsort(self.lengths.numpy(), kind="stable")
-        place = self.lengths.numpy()[order].cumsum() // _CHUNK
-        yield from np.split(order, np.flatnonzero(np.diff(place)) + 1)
+        batch = self.lengths.numpy()[order].cumsum() // _CHUNK
+        return np.split(order, np.flatnonzero(np.diff(batch)) + 1)
 
 
 def _with_one(states: Tensor) -> Tensor:
@@ -250,16 +247,15 @@ def _with_one(states: Tensor) -> Tensor:
 def _train(parser: Parser, data: _Sentences, heads: Tensor, relations: Tensor) -> None:
     """Adam with a falling rate; the loss is that of heads and of relations under the true heads."""
     o, rng = parser.settings, np.random.default_rng(torch.initial_seed())
-    steps = o.epochs * -(-len(data.starts) // o.batch)
+    batches = -(-len(data.places) // o.batch)
     optimizer = torch.optim.Adam(parser.parameters(), o.rate, betas=(0.9, 0.95), fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / (steps + 1))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / (o.epochs * batches + 1))
     parser.train()
     for _ in range(o.epochs):
         errors = []
-        order = rng.permutation(len(data.starts))
-        for chosen in np.array_split(order, -(-len(order) // o.batch)):
-            rows = data.rows(chosen)
-            scores, words, *views = parser(*data.inputs(rows), data.lengths[chosen])
+        for chosen in np.array_split(rng.permutation(len(data.places)), batches):
+            rows, inputs = data.inputs(chosen)
+            scores, words, *views = parser(*inputs)
             labels = parser.labels(words, *views, heads[rows])
             loss = cross_entropy(scores[words], heads[rows]) + cross_entropy(labels, relations[rows])
             optimizer.zero_grad()

@@ -16,9 +16,8 @@ from scipy.stats import rankdata
 
 from helpers.common import stats
 
-STATISTICS = ("within_target", "within_source", "centred", "pooled")
+STATISTICS = ("within_target", "centred", "pooled")
 EXPERIMENT = ["task", "representation", "metric"]  # keys of scores beside source and target, where present
-_AXIS = {"within_target": -1, "within_source": -2}  # what one correlation runs over; the others run over both
 _FEWEST = 3  # a correlation of two points is always 1 or -1
 _RANK = 1e-10  # a share of variance below this is rounding
 _CHUNK = 50  # permuted tables held at once
@@ -31,15 +30,15 @@ def within_target(scores: pd.DataFrame, values: pd.DataFrame, method: str = "pea
     sources and where scores or values are constant. Raises ValueError where a pair repeats or none is in both tables.
     """
     S, V = aligned(scores, values)
-    terms = _products(S.to_numpy(), V.to_numpy(), "within_target", method).sum(2)
+    terms = _products(S.to_numpy(), V.to_numpy(), "within_target", method)
     return pd.DataFrame({"target": S.index, "r": correlation(terms), "n": terms[0].astype(int)})
 
 
 def overall(scores: pd.DataFrame, values: pd.DataFrame, statistic: str = "centred", method: str = "pearson") -> dict:
     """r and n over all pairs: `centred` (what target and source effects leave of both) or `pooled` (confounded)."""
     S, V = aligned(scores, values)
-    found = _estimate(_products(S.to_numpy(), V.to_numpy(), statistic, method), statistic, np.empty((0, len(S))))
-    return {"r": found["r"], "n": found["n"]}
+    terms = _products(S.to_numpy(), V.to_numpy(), statistic, method).sum(1)
+    return {"r": float(correlation(terms)), "n": int(terms[0])}
 
 
 def correlate(
@@ -56,9 +55,9 @@ def correlate(
 
     scores[(task, representation, metric,) source, target, score], similarity[measure, source, target, value]. `pairs`
     is common (those that every measure knows, if it knows any: compare measures there) or full (all that this one
-    knows), n their number. r is the mean over targets, or over sources, for the two within statistics; low and high its
-    95 % interval over resampled targets (residuals and ranks are taken once, not per draw); p is two-sided, over joint
-    permutations of the languages; holm corrects it over measures and experiments, for each statistic and kind of pairs.
+    knows), n their number. r is the mean over targets for `within_target`; low and high its 95 % interval over targets
+    resampled (residuals and ranks are taken once, not per draw); p is two-sided, over joint permutations of the
+    languages; holm corrects it over measures and experiments, for each statistic and kind of pairs.
     """
     rows = []
     for keys, table in experiments(scores):
@@ -113,10 +112,7 @@ def mrqap(scores: pd.DataFrame, similarity: pd.DataFrame, *, permutations: int =
 def experiments(scores: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
     """The keys and the rows of each experiment of a score table, in order of appearance."""
     keys = [key for key in EXPERIMENT if key in scores]
-    if not keys:
-        yield {}, scores
-        return
-    for found, table in scores.groupby(keys, sort=False, dropna=False):
+    for found, table in scores.groupby(keys, sort=False, dropna=False) if keys else [((), scores)]:
         yield dict(zip(keys, found)), table
 
 
@@ -167,8 +163,8 @@ def prepared(x: np.ndarray, statistic: str, method: str = "pearson") -> np.ndarr
     if statistic == "centred":
         x = residuals(x)
     if method == "spearman":
-        flat = x if statistic in _AXIS else x.reshape(*x.shape[:-2], -1)
-        x = rankdata(flat, axis=_AXIS.get(statistic, -1), nan_policy="omit").reshape(x.shape)
+        flat = x if statistic == "within_target" else x.reshape(*x.shape[:-2], -1)
+        x = rankdata(flat, axis=-1, nan_policy="omit").reshape(x.shape)
     return x - mean(x, (-2, -1), keepdims=True)
 
 
@@ -219,21 +215,17 @@ def mean(x: np.ndarray, axis: int | tuple[int, ...], *, keepdims: bool = False) 
 
 
 def _products(S: np.ndarray, V: np.ndarray, statistic: str, method: str) -> np.ndarray:
-    """The six terms [term, target, source] that `correlation` takes the sums of, zero where unknown."""
+    """The sums that `correlation` takes, for each target [term, target]."""
     known = ~np.isnan(S + V)
     s, v = (np.where(known, prepared(np.where(known, x, np.nan), statistic, method), 0) for x in (S, V))
-    return np.stack([known.astype(float), v, v * v, s, s * s, s * v])
+    return np.stack([known, v, v * v, s, s * s, s * v]).sum(2)
 
 
 def _estimate(terms: np.ndarray, statistic: str, weights: np.ndarray) -> dict[str, float]:
-    """r (a mean over targets or sources for the within statistics), its interval over weights [draw, target], and n."""
+    """r (a mean over targets where it is taken within them), its interval over weights [draw, target], and n."""
     rows = np.vstack([np.ones(terms.shape[1]), weights])
-    if statistic == "within_target":
-        found = resampled(correlation(terms.sum(2)), rows)
-    elif statistic == "within_source":
-        found = mean(correlation(np.moveaxis(np.tensordot(rows, terms, (1, 1)), 1, 0)), -1)
-    else:
-        found = correlation(terms.sum(2) @ rows.T)
+    within = statistic == "within_target"
+    found = resampled(correlation(terms), rows) if within else correlation(terms @ rows.T)
     low, high = interval(found[1:])
     return {"r": float(found[0]), "low": low, "high": high, "n": int(terms[0].sum())}
 
@@ -261,9 +253,7 @@ def _sums(v: np.ndarray, s: np.ndarray) -> np.ndarray:
 
 def _grouped(x: np.ndarray, statistic: str) -> np.ndarray:
     """[table, target, source] as [group, table, cell]: a group holds the cells that one correlation runs over."""
-    if statistic in _AXIS:
-        return np.moveaxis(x, -1 if statistic == "within_source" else -2, 0)
-    return x.reshape(1, len(x), -1)
+    return x.swapaxes(0, 1) if statistic == "within_target" else x.reshape(1, len(x), -1)
 
 
 def _two_sided(found: np.ndarray) -> float:

@@ -155,19 +155,21 @@ def split_half(
 
     correct [source, target, item], 1 or 0 for each test item, NaN beyond the items of a target that has fewer than
     another, and throughout for a pair not run. `honest` selects on a random half of the target's items and scores on
-    the other, averaged over `splits`; equally good sources share. NaN for a target with fewer than two items.
+    the other, averaged over `splits`; equally good sources share.
     """
     if correct.shape[:2] != (len(sources), len(targets)):
         raise ValueError(f"correct is {correct.shape}; expected {len(sources)} sources by {len(targets)} targets")
     order = np.tile(np.arange(correct.shape[2]), (splits, 1))
-    order = np.random.default_rng(seed).permuted(order, axis=1)
-    rows = []
+    order, rows = np.random.default_rng(seed).permuted(order, axis=1), []
     for column, target in enumerate(targets):
-        own = np.array(sources, dtype=object) == target
-        cells = np.where(own[:, None], np.nan, correct[:, column].astype(float))
-        items = ~np.isnan(cells).all(0)
-        half = order[:, items].argsort(1).argsort(1) < items.sum() // 2
-        rows.append((target, *_oracle(cells[:, items], half)) if items.sum() > 1 else (target, np.nan, np.nan))
+        cells = correct[np.array(sources, dtype=object) != target, column].astype(float)
+        cells = cells[:, ~np.isnan(cells).all(0)]
+        n = cells.shape[1]
+        half = (order[:, :n].argsort(1).argsort(1) < n // 2).astype(np.float32)
+        selecting = cells.astype(np.float32) @ half.T
+        scoring = (cells.sum(1)[:, None] - selecting) / (n - n // 2)
+        honest = mean(np.where(selecting == np.nanmax(selecting, axis=0), scoring, np.nan), 0).mean()
+        rows.append((target, np.nanmax(cells.mean(1)), honest))
     return pd.DataFrame(rows, columns=["target", "optimistic", "honest"])
 
 
@@ -199,15 +201,6 @@ def _expected(S: np.ndarray, V: np.ndarray, k: int) -> np.ndarray:
     below = below * (certain.cumsum(1) == certain.sum(1, keepdims=True))
     expected = (score * np.diff(below, axis=1, prepend=0)).sum(1)
     return np.where(np.isfinite(V).any(1), expected, np.nan)
-
-
-def _oracle(correct: np.ndarray, half: np.ndarray) -> tuple[float, float]:
-    """The highest mean over items of correct [source, item]; and, of the sources highest on half [split, item] of them,
-    that over the others."""
-    selecting = correct.astype(np.float32) @ half.T.astype(np.float32)
-    scoring = (correct.sum(1)[:, None] - selecting) / (~half[0]).sum()
-    honest = mean(np.where(selecting == np.nanmax(selecting, axis=0), scoring, np.nan), 0)
-    return np.nanmax(correct.mean(1)), honest.mean()
 
 
 def _general(S: np.ndarray) -> np.ndarray:

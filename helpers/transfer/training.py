@@ -21,6 +21,7 @@ from helpers.corpora import text
 from helpers.embeddings import activations
 from helpers.models import loading
 from helpers.transfer import measures, parsing, ranking
+from helpers.transfer.qap import EXPERIMENT
 
 TASKS = {"topics": ("accuracy",), "pos": ("accuracy",), "parsing": ("LAS", "UAS")}
 REPRESENTATIONS = ("ngrams", "ngrams_latin", "encoder")
@@ -28,7 +29,8 @@ SERVED = {"world": tuple(TASKS), "sib200": ("topics",), "csv": ("topics",), "pud
     "ud": ("pos", "parsing")
 }  # the tasks that a corpus has labels for
 TRAINING = {"pud": ("fit", "dev")}  # 800 sentences; elsewhere `fit` alone
-COLUMNS = ["task", "representation", "source", "target", "metric", "score", "n_train", "n_test", "majority", "seed"]
+PAIR = ["source", "target"]
+COLUMNS = ["task", "representation", *PAIR, "metric", "score", "n_train", "n_test", "majority", "seed"]
 Features = sparse.csr_matrix | np.ndarray  # [row, feature]
 _LABEL = {"topics": "topic", "pos": "upos", "parsing": "deprel"}
 _WORD = ["language", "sentence", "token"]
@@ -49,26 +51,25 @@ class Outcomes:
     table: pd.DataFrame
     correct: dict[str, np.ndarray]
 
-    def oracle(self, seed: int = 0) -> pd.DataFrame:
-        """table[target, optimistic, honest, task, metric, representation] of the first metric: `ranking.split_half`."""
-        keys = self.table.loc[0, ["task", "metric", "representation"]]
-        names = (list(self.table[end].unique()) for end in ("source", "target"))
-        return ranking.split_half(self.correct[keys["metric"]], *names, seed=seed).assign(**keys)
-
 
 @dataclass(frozen=True)
 class Grid:
-    """All that could be run on a corpus: scores of every source by every target, and what they were made of.
-
-    `plan` as from `plan`; `scores` in the order of `families` (language -> family); `oracle` of all experiments;
-    `tokenizer` of the encoder, if any.
-    """
+    """All that could be run on a corpus, as from `plan`; scores in the order of `families` (language -> family)."""
 
     plan: pd.DataFrame
+    outcomes: list[Outcomes]
     scores: pd.DataFrame
-    oracle: pd.DataFrame
     families: dict[str, str]
-    tokenizer: object
+    tokenizer: object  # of the encoder, if any
+
+    def oracle(self, seed: int = 0) -> pd.DataFrame:
+        """table[target, optimistic, honest, task, metric, representation]: `ranking.split_half` of first metrics."""
+        parts = []
+        for one in self.outcomes:
+            keys, sources, targets = one.table.loc[0, EXPERIMENT], *(one.table[end].unique() for end in PAIR)
+            found = ranking.split_half(one.correct[keys["metric"]], sources, targets, seed=seed)
+            parts.append(found.assign(**keys))
+        return pd.concat(parts, ignore_index=True)
 
 
 def run(
@@ -91,17 +92,15 @@ def plan(
     No representations: all; an encoder needs a `model` that reads this corpus, and trees, which take longest, are
     parsed from the representations of `parsed` alone. LookupError where nothing is left to run.
     """
-    unread = not model or (model.startswith("mini") and "/" not in model and not corpora.world_of(corpus))
-    table = pd.MultiIndex.from_product([TASKS, representations or REPRESENTATIONS]).to_frame(index=False)
-    table.columns = ["task", "representation"]
-    for name in table["representation"]:
-        known(name, REPRESENTATIONS, "representation")
-    reasons = {
-        f"{corpus} has no labels for it": ~table["task"].isin(_served(corpus)),
-        f"no model that has learnt {corpus}": table["representation"].eq("encoder") & unread,
-        "not among those to parse from": table["task"].eq("parsing") & ~table["representation"].isin(parsed),
-    }
-    why = np.select(list(reasons.values()), list(reasons), "")
+    mini = model.startswith("mini") and "/" not in model
+    names = [known(name, REPRESENTATIONS, "representation") for name in representations or REPRESENTATIONS]
+    table = pd.DataFrame([(task, name) for task in TASKS for name in names], columns=["task", "representation"])
+    served = SERVED.get(corpus.partition(":")[0], ())
+    unserved, encoder = ~table["task"].isin(served), table["representation"] == "encoder"
+    unread = encoder & (not model or (mini and not corpora.world_of(corpus)))
+    slow = table["task"].eq("parsing") & ~table["representation"].isin(parsed)
+    reasons = f"{corpus} has no labels for it", f"no model that has learnt {corpus}", "not among those to parse from"
+    why = np.select([unserved, unread, slow], reasons, "")
     if why.all():
         raise LookupError(f"nothing can be transferred: {'; '.join(pd.unique(why))}; labels are in {', '.join(SERVED)}")
     return table.assign(run=why == "", why=why)
@@ -117,7 +116,6 @@ def grid(
     revision: str = "",
     dtype: str = "auto",
     device: str = "auto",
-    seed: int = 0,
     **options,
 ) -> Grid:
     """The `Grid` of every task and representation that `plan` says to run; other options as for `measure`."""
@@ -126,26 +124,23 @@ def grid(
     if todo["representation"].eq("encoder").any():
         lm = loading.load(model, revision=revision, dtype=dtype, device=device)
     found = [
-        measure(task, representation, *made, lm=lm, seed=seed, **options)
+        measure(task, representation, *made, lm=lm, **options)
         for task, rows in todo.groupby("task", sort=False)
         for made in [tables(task, corpus, languages)]
         for representation in rows["representation"]
     ]
     families = measures.families(corpus, list(found[0].table["target"].unique()))
     scores = measures.ordered(pd.concat([one.table for one in found]), list(families))
-    oracle = pd.concat([one.oracle(seed) for one in found], ignore_index=True)
-    return Grid(asked, scores, oracle, families, lm and lm.tokenizer)
+    return Grid(asked, found, scores, families, lm and lm.tokenizer)
 
 
 def tables(task: str, corpus: str, languages: Sequence[str] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Training and test rows of a task: tables of sentences for topics, else treebanks; see `corpora`.
 
     Training is `fit`, for PUD `fit` and `dev` together (800 sentences, 200 to test). LookupError where the corpus has
-    no labels for the task.
+    no trees, ValueError where it has no topics.
     """
-    if known(task, TASKS, "task") not in _served(corpus):
-        serving = ", ".join(name for name, tasks in SERVED.items() if task in tasks)
-        raise LookupError(f"corpus {corpus!r} has no labels for {task!r}; {serving} have")
+    known(task, TASKS, "task")
     parts = [_rows(task, corpus, languages, split) for split in TRAINING.get(corpus.partition(":")[0], ("fit",))]
     return pd.concat(parts, ignore_index=True), _rows(task, corpus, languages, "test")
 
@@ -182,7 +177,7 @@ def measure(
     scores = pd.Series(np.nanmean(list(correct.values()), axis=3).ravel(), pairs, name="score")
     label = test.groupby("language")[_LABEL[task]]
     about = label.agg(n_test="size", majority=lambda labels: labels.value_counts(normalize=True).iloc[0])
-    table = scores.rename_axis(["metric", "source", "target"]).reset_index()
+    table = scores.rename_axis(["metric", *PAIR]).reset_index()
     table = table.join(sources["sentence"].nunique().rename("n_train"), on="source").join(about, on="target")
     return Outcomes(table.assign(task=task, representation=representation, seed=seed)[COLUMNS], correct)
 
@@ -194,8 +189,6 @@ def classified(X: Features, labels: Iterable, T: Features, *, weigh: bool = Fals
     the head, and a row's length is one more product, so that scores equal those of a pipeline fitted on this source.
     Dense features are scaled by X, to rows about as long as those of TF-IDF.
     """
-    if len(set(labels)) < 2:
-        raise ValueError(f"{X.shape[0]} training rows have 1 class only, {next(iter(labels))!r}; a head needs 2")
     if not sparse.issparse(X):
         X, T = (values / np.float32(np.sqrt(X.shape[1])) for values in _scaled(X, T))
         return LinearSVC(C=_DENSE, random_state=seed, dual="auto").fit(X, labels).predict(T)
@@ -214,10 +207,6 @@ def _scaled(X: np.ndarray, T: np.ndarray) -> list[np.ndarray]:
     """Both in standard deviations of X about its mean."""
     mean, scale = X.mean(0), X.std(0)
     return [(values - mean) / np.where(scale > 0, scale, 1) for values in (X, T)]
-
-
-def _served(corpus: str) -> tuple[str, ...]:
-    return SERVED.get(corpus.partition(":")[0], ())
 
 
 def _rows(task: str, corpus: str, languages: Sequence[str] | None, split: str) -> pd.DataFrame:
