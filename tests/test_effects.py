@@ -28,7 +28,7 @@ def top1(queries, **options):
 @pytest.fixture(scope="module")
 def measured():
     plans = {("cure",): CURE, ("placebo",): [Edit(planted.SITE, [planted.UNIT + 1], 0.0, 0.0)]}
-    return measuring.effects(LM, TABLE, plans, names=["plan"], before=BEFORE).set_index(["plan", "layer", "metric"])
+    return measuring.effects(LM, TABLE, plans, names=["plan"]).set_index(["plan", "layer", "metric"])
 
 
 def test_overwriting_the_planted_unit_brings_distance_to_0_and_retrieval_to_1(measured):
@@ -101,7 +101,7 @@ def test_states_over_strengths_start_untouched_and_end_with_the_edit():
 def compared():
     fitting = Fitting(LM, TABLE)
     plans = {("overwrite", "k=1"): CURE, ("erase", "block 0"): methods.fit("erase", fitting, block=0)}
-    return comparison.compare(LM, TABLE, plans, before=BEFORE)
+    return comparison.compare(LM, TABLE, plans, "loud", samples=0)
 
 
 def test_methods_stand_beside_the_untouched_model_with_their_price(compared):
@@ -165,8 +165,8 @@ def test_findings_of_what_is_left_out_and_of_k_name_the_numbers():
     assert "the language, +0.100, not distinguishable from zero" in text and set(shown.layer) == {1}
     assert "none can be left out" in answer("left_out", table[:0])[0]
     written = pd.DataFrame({"k": [0, 5, 20], "share": [0.1, 0.4, 0.9], "own": [5.0, 8.0, 50.0], "others": 9.0})
-    assert "is 5: the share of text in A1 goes from 0.10 to 0.40" in answer("written", written, "A1")[0]
-    assert "No k keeps held-out A1" in answer("written", written.assign(own=[1, 3, 9]), "A1")[0]
+    assert "of A1 is 5: 0.40 of the text is in A1, against 0.10 untouched." in answer("written", written, "A1")[0]
+    assert "is 0: 0.10 of the text" in answer("written", written.assign(own=[1, 3, 9]), "A1")[0]
     assert "writes nothing" in answer("written", written[:0], "A1")[0]
 
 

@@ -10,7 +10,6 @@ import pandas as pd
 from helpers.common.progress import progress
 from helpers.corpora.loading import first
 from helpers.embeddings import activations, retrieval
-from helpers.embeddings.activations import Activations
 from helpers.models.loading import LanguageModel
 from helpers.steering import generation, measuring, methods
 from helpers.steering.fitting import Fitting
@@ -30,45 +29,37 @@ def catalogue(
     What this model or corpus does not allow is left out, and named in a warning.
     """
     made = {}
-    for key, options in _plans(ks, blocks, len(fitting.languages) - 1).items():
+    for label, name, options in _plans(ks, blocks, len(fitting.languages) - 1):
+        shown = {"k": "k={k}", "block": "block {block}", "rank": "rank {rank}"}
+        setting = ", ".join(text for part, text in shown.items() if part in options).format(**options) or "all"
         try:
-            made[key] = methods.fit(toward=toward, fitting=fitting, seed=seed, **options)
+            made[label, setting] = methods.fit(name, fitting, toward, seed=seed, **options)
         except ValueError as error:
-            warnings.warn(f"{' '.join(key)} is left out: {error}", stacklevel=2)
+            warnings.warn(f"{label} {setting} is left out: {error}", stacklevel=2)
     return made
 
 
-def _plans(ks: Sequence[int], blocks: Sequence[int], rank: int) -> dict[tuple[str, str], dict]:
-    """(method, setting) -> options of `methods.fit`."""
-    few, many = ks[len(ks) // 2], ks[-1]
-    plans = {("overwrite", f"k={k}"): dict(name="overwrite", k=k) for k in ks}
-    plans |= {("overwrite, random units", f"k={few}"): dict(name="overwrite", k=few, control="random")}
-    plans |= {("overwrite with zero", f"k={few}"): dict(name="overwrite", k=few, value="zero")}
-    plans |= {("damp", f"k={many}"): dict(name="damp", k=many), ("AurA", "all"): dict(name="aura")}
-    for kind in ("mean", "gaussian", "linear"):
-        plans |= {(f"{kind} transport", f"k={many}"): dict(name=f"{kind}_transport", k=many)}
-    plans |= {("LAPE", f"k={few}"): dict(name="lape", k=few)}
+def _plans(ks: Sequence[int], blocks: Sequence[int], rank: int) -> list[tuple[str, str, dict]]:
+    """(label, method, options of `methods.fit`)."""
+    few, many, last = dict(k=ks[len(ks) // 2]), dict(k=ks[-1]), dict(block=blocks[-1], rank=rank)
+    plans = [("overwrite", "overwrite", dict(k=k)) for k in ks]
+    plans.append(("overwrite, random units", "overwrite", few | dict(control="random")))
+    plans += [
+        ("overwrite with zero", "overwrite", few | dict(value="zero")),
+        ("damp", "damp", many),
+        ("AurA", "aura", {}),
+    ]
+    plans += [(f"{kind} transport", f"{kind}_transport", many) for kind in ("mean", "gaussian", "linear")]
+    plans.append(("LAPE", "lape", few))
     for block in blocks:
-        plans |= {("DiffMean", f"block {block}"): dict(name="diffmean", block=block)}
-        plans |= {("LEACE", f"block {block}"): dict(name="leace", block=block)}
-        for size in sorted({min(4, rank), rank}):
-            plans |= {("erase", f"block {block}, rank {size}"): dict(name="erase", block=block, rank=size)}
-    last = dict(name="erase", block=blocks[-1], rank=rank)
-    for control, name in {"random": "random", "topvariance": "top-variance", "shuffled": "shuffled-label"}.items():
-        plans |= {(f"{name} subspace", f"block {blocks[-1]}, rank {rank}"): last | dict(control=control)}
-    return plans
+        plans += [("DiffMean", "diffmean", dict(block=block)), ("LEACE", "leace", dict(block=block))]
+        plans += [("erase", "erase", dict(block=block, rank=size)) for size in sorted({min(4, rank), rank})]
+    controls = {"random": "random", "top-variance": "topvariance", "shuffled-label": "shuffled"}
+    return plans + [(f"{name} subspace", "erase", last | dict(control=control)) for name, control in controls.items()]
 
 
 def compare(
-    lm: LanguageModel,
-    table: pd.DataFrame,
-    plans: Mapping[tuple, Sequence],
-    *,
-    before: Activations,
-    toward: str = "",
-    samples: int = 0,
-    lexicon: pd.DataFrame | None = None,
-    seed: int = 0,
+    lm: LanguageModel, table: pd.DataFrame, plans: Mapping, toward: str, *, samples: int, lexicon=None, seed: int = 0
 ) -> pd.DataFrame:
     """table[method, setting, strength, top1, gain, low, high, centred, distance, perplexity, share, cost, frontier].
 
@@ -77,17 +68,17 @@ def compare(
     texts, geometric mean over languages (NaN for an encoder); share is that of `samples` generated texts in the
     language `toward` (NaN without); cost is the time of embedding the table over the untouched model's, once each.
     """
-    last = Activations(before.values[:, -1:], before.table, before.layers[-1:])
-    levels, rows = measuring.levels_of(last, _METRICS), []
+    before, rows = activations.embed(lm, table, [-1]), []
+    levels = measuring.levels_of(before, _METRICS)
     for key, edits in progress({("untouched", ""): [], **plans}.items(), "methods"):
         for strength in _STRENGTHS if edits else [0.0]:
             with steered(lm, edits, strength):
                 start = time.perf_counter()
-                after = activations.embed(lm, table, last.layers)
+                after = activations.embed(lm, table, [-1])
                 seconds = time.perf_counter() - start
                 cost = generation.perplexity(lm, first(table, _READ)).perplexity if generation.writes(lm) else np.nan
                 price = np.exp(np.log(cost).mean()), _share(lm, table, toward, samples, lexicon, seed)
-            found = measuring.changes(last, after, metrics=_METRICS, seed=seed, levels=levels).set_index("metric")
+            found = measuring.changes(before, after, metrics=_METRICS, seed=seed, levels=levels).set_index("metric")
             top = found.loc["top1", ["after", "change", "low", "high"]]
             rows.append((*key, strength, *top, *found.after[["centred", "pairs_matched"]], *price, seconds))
     columns = ["top1", "gain", "low", "high", "centred", "distance", "perplexity", "share", "cost"]
@@ -102,14 +93,7 @@ def frontier(table: pd.DataFrame) -> pd.Series:
 
 
 def written(
-    lm: LanguageModel,
-    table: pd.DataFrame,
-    plans: Mapping[int, Sequence],
-    toward: str,
-    *,
-    samples: int,
-    lexicon: pd.DataFrame | None = None,
-    seed: int = 0,
+    lm: LanguageModel, table: pd.DataFrame, plans: Mapping, toward: str, *, samples: int, lexicon=None, seed: int = 0
 ) -> pd.DataFrame:
     """table[k, share, own, others]: what the model writes from an empty prompt under the edits of each k.
 

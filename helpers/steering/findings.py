@@ -73,11 +73,8 @@ def written(table: pd.DataFrame, toward: str) -> Answer:
     """The largest k whose text costs at most twice the untouched perplexity, from `comparison.written`."""
     if table.empty:
         return "This model is an encoder: it writes nothing.", table
-    untouched, fair = table.iloc[0], table[(table.own <= 2 * table.own.iloc[0]) & (table.k > 0)]
-    if fair.empty:
-        return f"No k keeps held-out {toward} within twice its untouched perplexity.", table
-    best = fair.loc[fair.k.idxmax()]
-    share = f"the share of text in {toward} goes from {untouched.share:.2f} to {best.share:.2f}"
+    best = table[table.own <= 2 * table.own[0]].nlargest(1, "k").iloc[0]
+    share = f"{best.share:.2f} of the text is in {toward}, against {table.share[0]:.2f} untouched"
     return f"The largest k within twice the untouched perplexity of {toward} is {best.k:.0f}: {share}.", table
 
 

@@ -26,7 +26,7 @@ def changes(
     before: Activations,
     after: Activations,
     *,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence = METRICS,
     seed: int = 0,
     levels: Mapping | None = None,
 ) -> pd.DataFrame:
@@ -72,25 +72,22 @@ def _top1(queries, candidates=None) -> np.ndarray:
 def effects(
     lm: LanguageModel,
     table: pd.DataFrame,
-    plans: Mapping[tuple, Sequence],
+    plans: Mapping,
     *,
-    names: Sequence[str],
-    metrics: Sequence[str] = METRICS,
-    before: Activations | None = None,
+    names: Sequence,
+    metrics: Sequence = METRICS,
     seed: int = 0,
 ) -> pd.DataFrame:
     """The `changes` of every plan, table[*names, layer, metric, before, after, change, low, high].
 
-    `plans` maps a key, one value for each of `names`, to a list of edits. `before` saves embedding the untouched model.
+    `plans` maps a key, one value for each of `names`, to a list of edits.
     """
-    before, parts = before or activations.embed(lm, table), []
+    before, found = activations.embed(lm, table), {}
     levels = levels_of(before, metrics)
     for key, edits in progress(plans.items(), "steering"):
         with steered(lm, edits):
-            after = activations.embed(lm, table, before.layers)
-        found = changes(before, after, metrics=metrics, seed=seed, levels=levels)
-        parts.append(found.assign(**dict(zip(names, key))))
-    return pd.concat(parts, ignore_index=True)[[*names, *parts[0].columns[:7]]]
+            found[key] = changes(before, activations.embed(lm, table), metrics=metrics, seed=seed, levels=levels)
+    return pd.concat(found, names=names).reset_index(names).reset_index(drop=True)
 
 
 def along(

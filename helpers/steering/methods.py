@@ -66,9 +66,9 @@ def aura(fitting: Fitting, toward: str, *, pool: str = "max") -> list[Edit]:
     fitting.own(toward)
     sites = fitting.responses(pool).items()
     made = fitting.once(("auroc", pool), lambda: {site: experts.auroc(x, fitting.labels) for site, x in sites})
-    areas = {site: table.loc[toward].to_numpy() for site, table in made.items()}
-    areas = {site: (area, np.flatnonzero(area > 0.5)) for site, area in areas.items()}
-    return [Edit(site, found, 2 - 2 * area[found], 0.0) for site, (area, found) in areas.items() if len(found)]
+    found = pd.concat({site: table.loc[toward] for site, table in made.items()}, names=["site", "unit"])
+    found = found[found > 0.5].rename("area").reset_index()
+    return units.edits(found.assign(scale=2 - 2 * found["area"], shift=0.0))
 
 
 def mean_transport(fitting: Fitting, toward: str, *, k: int | None = None, pool: str = "mean") -> list[Edit]:
