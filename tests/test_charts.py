@@ -53,6 +53,14 @@ def test_a_heatmap_greys_what_is_not_significant(ax):
     assert set(_texts(ax)) == {"+1", "+.25", "+.50"}
 
 
+def test_numbers_stand_out_from_their_cells(ax):
+    table = TABLE.assign(score=[1.0, 0.0, 0.5, 0.2])
+    charts.heatmap(table, ax, rows="source", columns="target", value="score", cmap="Greys")
+    assert [(text.get_text(), text.get_color()) for text in ax.texts] == [
+        ("1", "white"), (".00", "#262626"), (".50", "#262626"), (".20", "#262626"),
+    ]  # fmt: skip
+
+
 def test_numbers_keep_their_sign_and_their_ones(ax):
     table = TABLE.assign(score=[-0.25, 1.0, -1.0, 10.0][0:4])
     charts.heatmap(table.assign(score=[-0.25, 1.0, -1.0, 0.0]), ax, rows="source", columns="target", value="score")

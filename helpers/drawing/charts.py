@@ -151,6 +151,9 @@ def heatmap(
     bar, font = dict(shrink=0.8, pad=0.02, label=label or value), dict(size=np.clip(150 / size, 4.5, 8.5))
     shade = dict(vmin=low, vmax=high, cmap=cmap, cbar_kws=bar, annot_kws=font)
     sns.heatmap(cells, mask=cells.isna() | grey, **shade, **drawn)
+    written = ax.collections[0].get_facecolors()[(cells.notna() & ~grey).to_numpy().ravel()]
+    for text, colour in zip(ax.texts, written):  # seaborn writes white on orange
+        text.set_color("white" if sns.utils.relative_luminance(colour) < 0.2 else "#262626")
     if p:
         sns.heatmap(cells, mask=~grey, cmap=["#EEEEEE"], cbar=False, annot_kws=font | {"color": "#777777"}, **drawn)
     for names, rule in ((cells.columns, ax.axvline), (cells.index, ax.axhline)):
