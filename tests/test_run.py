@@ -1,7 +1,10 @@
 """Runs are refused before they start or end whole; tiny notebooks are really executed here."""
 
+import contextlib
 import json
 import logging
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,14 +15,16 @@ from pathlib import Path
 import nbformat
 import pytest
 from homes import enter, start, wait_until
+from huggingface_hub import constants
+from matplotlib.figure import Figure
 from nbclient.exceptions import DeadKernelError
 from psutil import pid_exists
 from typer.testing import CliRunner
 
-from helpers import corpora
-from helpers.common import store
+from helpers import HOUSE, corpora
+from helpers.common import results, store
 from helpers.running import cli as command_line
-from helpers.running import kernels, runner
+from helpers.running import kernels, records, runner
 
 PARAMETERS = """\
 model: str = "mini"
@@ -140,6 +145,7 @@ def test_an_interrupted_run_leaves_only_the_partial_notebook(home):
     process.send_signal(signal.SIGINT)
     told = process.communicate(timeout=120)[1]
     assert process.returncode == 130, told
+    assert re.fullmatch(r"\d\d:\d\d:\d\d 01_first \+\d+ s: A", told.splitlines()[0]), "a line at each heading"
     assert told.splitlines()[-1] == "stopped; what had completed is kept"
     assert "Traceback" not in told
     assert [path.name for path in home.glob("data/results/*/*/*/*")] == ["01_first.partial.ipynb"]
@@ -222,10 +228,16 @@ def test_the_command_line_exits_with_1_for_a_run_that_failed(home, monkeypatch):
     assert (outcome.exit_code, outcome.stderr) == (1, "01_first failed in cell 3\n")
 
 
-def test_help_answers_without_loading_torch():
-    code = "import sys, helpers.__main__; print('torch' in sys.modules, 'papermill' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False False\n"
+@pytest.mark.parametrize("arguments", [["--help"], ["doctor"], ["sweep", "small", "--dry-run"]], ids=" ".join)
+def test_what_starts_no_notebook_answers_without_loading_torch(arguments):
+    code = f"""
+import sys, helpers.__main__
+try:
+    helpers.__main__.app({arguments})
+except SystemExit:
+    print("loaded:", *{{"torch", "papermill", "nbformat"}} & {{*sys.modules}})"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=HOUSE)
+    assert done.stdout.splitlines()[-1] == "loaded:"
 
 
 def test_the_death_of_a_kernel_told_to_stop_is_left_unsaid():
@@ -243,3 +255,133 @@ def test_a_run_is_another_one_when_a_file_it_names_has_changed(tmp_path):
     path.write_text("a, b")
     assert before and runner._named(f"csv:{path}") != before and len(runner._named(str(tmp_path))) == 1
     assert runner._named("world") == runner._named("~nobody/x") == runner._named("x" * 5000) == runner._named(3) == []
+
+
+@pytest.fixture
+def at_once(home, monkeypatch):
+    """Notebooks that end at once, without a kernel; what is appended is called as their cells would be."""
+    cells = []
+
+    def execute(source, partial, given, place, environment, scratch):
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            for cell in cells:
+                cell()
+        return nbformat.v4.new_notebook(metadata={"papermill": {}})
+
+    monkeypatch.setattr(kernels, "execute", execute)
+    monkeypatch.setattr(runner, "refuse_absent", lambda values: None)
+    make(home, "01_first")
+    make(home, "02_second")
+    return cells
+
+
+FILES = {
+    "sib200": "sib200/{}_Latn/test.tsv",
+    "pud": "pud/{:.2}_pud-ud-test.conllu",
+    "tatoeba": "tatoeba/tatoeba.{0}-eng.{0}",
+}
+
+
+@pytest.mark.parametrize("corpus", FILES)
+def test_a_run_is_done_again_when_files_of_its_corpus_have_come_or_changed(at_once, tmp_path, monkeypatch, corpus):
+    def fetch(language: str, content: str) -> None:
+        path = tmp_path / "data" / FILES[corpus].format(language)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+    def statuses() -> list[str]:
+        chosen = ([], ["fin_Latn"])
+        return [runner.notebook("01_first", {"corpus": corpus, "languages": names}).status for names in chosen]
+
+    monkeypatch.setenv("ISOGLOSS_DATA", str(tmp_path / "data"))
+    fetch("fin", "yksi")
+    assert statuses() == ["completed", "completed"]
+    assert statuses() == ["skipped", "skipped"]
+    fetch("fra", "un")
+    assert statuses() == ["completed", "skipped"], "the second reads Finnish alone"
+    fetch("fin", "kaksi")
+    assert statuses() == ["completed", "completed"]
+    assert statuses() == ["skipped", "skipped"]
+
+
+def test_a_run_is_done_again_when_the_branch_of_its_model_has_moved(at_once, tmp_path, monkeypatch):
+    refs = tmp_path / "hub" / "models--org--name" / "refs"
+    refs.mkdir(parents=True)
+
+    def status(**values) -> str:
+        return runner.notebook("01_first", {"model": "org/name"} | values).status
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    at_once.append(lambda: (refs / "main").exists() or (refs / "main").write_text("c1"))
+    assert [status(), status()] == ["completed", "skipped"], "the model that it fetched is the one it has read"
+    assert json.loads(next(refs.parents[2].rglob("run.json")).read_text())["sources"] == {"commit": "c1"}
+    (refs / "main").write_text("c2")
+    assert [status(), status()] == ["completed", "skipped"]
+
+
+def test_a_look_up_that_found_nothing_is_an_input_too(at_once):
+    place = {"corpus": "world", "model": "mini"}
+    ahead = runner.notebook("01_first")
+
+    def look() -> None:
+        with contextlib.suppress(LookupError):
+            results.latest("edits.safetensors", **place)
+
+    at_once.append(look)
+    assert [runner.notebook("02_second").status for _ in range(2)] == ["completed", "skipped"]
+    (ahead.folder / "edits.safetensors").touch()
+    assert [runner.notebook("02_second").status for _ in range(2)] == ["completed", "skipped"]
+    (ahead.folder / "edits.safetensors").unlink()
+    assert runner.notebook("02_second").status == "completed"
+
+
+def test_one_process_at_a_time_is_at_a_run(at_once):
+    run = runner.notebook("01_first").run
+    with store.locked(run), pytest.raises(RuntimeError, match=f"01_first: run {run} is busy in another process; wait"):
+        runner.notebook("01_first", force=True)
+    assert runner.notebook("01_first", force=True).status == "completed"
+
+
+def test_other_code_in_any_room_makes_another_run(home, tmp_path, monkeypatch):
+    path = make(home, "01_first")
+    for room in ("common", "steering"):
+        (tmp_path / "package" / room).mkdir(parents=True)
+        (tmp_path / "package" / room / "code.py").write_text("1")
+    monkeypatch.setattr(store, "__file__", str(tmp_path / "package" / "common" / "store.py"))
+    runs = []
+    for text in ("1", "2", "1"):
+        (tmp_path / "package" / "steering" / "code.py").write_text(text)
+        store.code.cache_clear()
+        runs.append(runner.plan(path, {})["run"])
+    store.code.cache_clear()
+    assert runs[0] == runs[2] != runs[1]
+
+
+def test_figures_are_those_of_the_latest_default_runs(at_once, home, monkeypatch):
+    with pytest.raises(LookupError, match="run first: python -m helpers workbook"):
+        records.show_figures(home / "figures")
+    at_once.append(lambda: results.write_figure(Figure((1, 1)), f"{os.environ['ISOGLOSS_RUN'][:2]}-some"))
+    first, second = runner.notebook("01_first"), runner.notebook("02_second")
+    other = runner.notebook("01_first", {"k": 7}).folder / "figures" / "01-other.png"
+    other.write_text("of no default run")
+    assert not (home / "figures").exists()
+    monkeypatch.setattr("helpers.FIGURES", home / "figures")
+    outcome = CliRunner().invoke(command_line.app, ["figures"])
+    assert outcome.stdout == f"2 figures are in {home / 'figures'}\n"
+    shown = {path.name: path.read_bytes() for path in (home / "figures").iterdir()}
+    own = [run.folder / "figures" / f"{run.run[:2]}-some.png" for run in (first, second)]
+    assert shown == {path.name: path.read_bytes() for path in own}
+
+
+def test_on_a_terminal_a_run_shows_one_bar_with_the_current_heading(home):
+    termios = pytest.importorskip("termios", reason="terminals of POSIX")
+    make(home, "01_first", "k")
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    command = [sys.executable, "-m", "helpers", "run", "01_first"]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=theirs, cwd=home, check=True, timeout=120)
+    os.set_blocking(ours, False)
+    told = os.read(ours, 10_000).decode()
+    assert re.search(r"\r01_first: .*, A\]", told) and "+0 s" not in told
