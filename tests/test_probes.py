@@ -34,7 +34,7 @@ TRAIN, TEST = topics("fit"), topics("test")
 
 @pytest.fixture(scope="module")
 def found():
-    return probes.scores(TRAIN, TEST, "topic", ["A1", "A2"])
+    return probes.probe_scores(TRAIN, TEST, "topic", ["A1", "A2"])
 
 
 def test_a_shared_direction_is_read_in_a_language_never_seen_and_noise_is_not(found):
@@ -60,10 +60,10 @@ def test_keys_are_unique_and_what_was_seen_is_marked(found):
     assert found.baseline.iloc[0] == pytest.approx((TEST.where(language="A1").table.topic == usual).mean())
 
 
-def test_facing_averages_both_directions_over_the_sources():
+def test_a_language_is_averaged_over_both_directions_and_the_sources():
     rows = [("A1", "B1", 0.6), ("B1", "A1", 0.8), ("A2", "B1", 1.0), ("B1", "A2", 0.0), ("A1", "A2", 0.3)]
-    pairs = pd.DataFrame(rows, columns=["p", "q", "accuracy"]).assign(variant="meaning", low=np.nan)
-    abx = probes.facing(pairs, ["A1", "A2"]).set_index("language").abx
+    pairs = pd.DataFrame(rows, columns=["p", "q", "accuracy"]).assign(variant="meaning", low=np.nan, step=0, layer=0)
+    abx = probes.by_language(pairs, ["A1", "A2"]).set_index("language").meaning
     assert abx["B1"] == pytest.approx((0.6 + 0.8 + 1.0 + 0.0) / 4)
     assert abx["A1"] == pytest.approx(0.3) and abx["A2"] == pytest.approx(0.3)
 
@@ -95,14 +95,14 @@ def test_sources_are_spread_over_the_languages():
 
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="120 sentences are in both"):
-        probes.scores(TRAIN, TRAIN, "topic", ["A1"])
+        probes.probe_scores(TRAIN, TRAIN, "topic", ["A1"])
     with pytest.raises(LookupError, match="no column 'topics'"):
-        probes.scores(TRAIN, TEST, "topics", ["A1"])
+        probes.probe_scores(TRAIN, TEST, "topics", ["A1"])
     with pytest.raises(LookupError, match="A9"):
-        probes.scores(TRAIN, TEST, "topic", ["A9"])
+        probes.probe_scores(TRAIN, TEST, "topic", ["A9"])
     one = Activations(TRAIN.values, TRAIN.table.assign(topic="sea"), TRAIN.layers)
     with pytest.raises(ValueError, match="1 label in 120 rows of topic"):
-        probes.scores(one, TEST, "topic", ["A1"])
+        probes.probe_scores(one, TEST, "topic", ["A1"])
 
 
 def test_sentences_and_words_of_a_model_are_probed():
@@ -113,7 +113,7 @@ def test_sentences_and_words_of_a_model_are_probed():
     words["upos"] = np.where(words.form.str.extract(r"(\d+)")[0].astype(int) < 20, "NOUN", "VERB")
     fit = [t.sentence.isin(t.sentence.unique()[:30]) for t in (table, words)]
     tables = {"topic": (table[fit[0]], table[~fit[0]]), "upos": (words[fit[1]], words[~fit[1]])}
-    found = probes.of_model(lm, tables, ["quiet"])
+    found = probes.probe_model(lm, tables, ["quiet"])
     assert set(found.task) == {"topic", "POS"} and set(found.layer) == {0, 1} and len(found) == 8
     score = found[(found.task == "POS") & (found.layer == 0)].set_index("language")
     assert score.accuracy["loud"] == score.accuracy["quiet"] > score.baseline["loud"]

@@ -1,7 +1,7 @@
 """Study B: ABX discrimination of form and meaning over layers and checkpoints.
 
-`scores` scores one set of embeddings, `profiles` a model or a series. A variant is one entry of
-`scoring.VARIANTS`, a probe one task in `probes`.
+`scores` scores one set of embeddings, `profile_series` every checkpoint of a model, `controls` what could fool the
+score. A variant is one entry of `scoring.VARIANTS`, a probe one task in `probes.tasks`.
 """
 
 import lazy_loader
@@ -9,6 +9,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "scoring": ["scores"],
+        "scoring": ["form", "meaning", "scores"],
+        "profiles": ["closed_forms", "controls", "edited", "profile_series"],
+        "probes": ["by_language", "probe_series"],
+        "findings": ["trade_off"],
     },
 )

@@ -1,11 +1,9 @@
-"""The counting behind `abx`: similarities block by block, and who wins each comparison.
+"""The counting behind `scoring`: similarities block by block, and who wins each comparison.
 
-One matrix product per language holds everything: the block `X_language @ everything.T` has all similarities that any
-variant compares. Both sides of a comparison are read from one row of one block, so that an exact tie stays a tie, and
-wins are counted as integers: 2 for a win, 1 for a tie.
+The block `X_language @ everything.T` has all similarities that any variant compares. Both sides of a comparison are
+read from one row of one block, so that an exact tie stays a tie; wins are whole numbers, 2 for a win and 1 for a tie.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,9 +18,10 @@ from helpers.common.lookup import known
 
 PAIRWISE = ("meaning", "form", "conflict")  # over two sentences, i and j
 DISTANCES = ("cosine", "angular", "euclidean")  # angular orders as cosine does
-CENTRES = ("none", "global", "language")
+CENTRES = ("none", "language")
 
 Array = torch.Tensor | np.ndarray
+Names = Sequence[str]
 
 
 @contextmanager
@@ -44,76 +43,64 @@ class Points(NamedTuple):
     bias: torch.Tensor | None  # one number per column
     copies: list[int]  # rows of units that equal an earlier row
     originals: list[int]  # that earlier row
-    languages: list[str]
+    languages: int
     sentences: int
 
 
-def points(embeddings: Array, languages: Sequence[str], distance: str, centre: str) -> Points:
+def points(embeddings: Array, languages: Names, distance: str = "cosine", centre: str = "none") -> Points:
     """The embeddings, checked and centred, as the points that the distance compares; see `Points`."""
     known(distance, DISTANCES, "distance")
     known(centre, CENTRES, "centring")
-    values = _checked(embeddings, languages)
-    centred = values
-    if centre != "none":
-        means = torch.stack([value.mean(0, dtype=torch.float64) for value in values])
-        means = means.mean(0, keepdim=True) if centre == "global" else means
-        centred = values - means.to(values.dtype)[:, None]
+    values = centred = _checked(embeddings, languages)
+    if centre == "language":
+        centred = values - values.mean(1, keepdim=True, dtype=torch.float64).to(values.dtype)
     if distance == "euclidean":
         # Whole numbers stay whole when their rounded mean goes, so their ties stay exact; far-off clouds come near.
         units = (centred.double() - centred.double().mean((0, 1)).round()).flatten(0, 1)
         bias = units.square().sum(-1) / -2  # x.a - a.a / 2 orders as -|x - a|
     else:
         units, bias = _directions(values, centred, languages), None
-    return Points(units, bias, *_copies(units), list(languages), values.shape[1])
+    return Points(units, bias, *_copies(units), *values.shape[:2])
 
 
-def _checked(embeddings: Array, languages: Sequence[str]) -> torch.Tensor:
+def _checked(embeddings: Array, languages: Names) -> torch.Tensor:
     """Embeddings as a tensor that nothing below writes to, or a ValueError that says what is wrong with them."""
     if isinstance(embeddings, np.ndarray):
         embeddings = torch.from_numpy(np.require(embeddings, requirements="CW"))
     if embeddings.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"embeddings are {embeddings.dtype}, too coarse to compare; pool in float32, or pass .float()")
-    if embeddings.ndim != 3 or len(embeddings) != len(languages):
-        raise ValueError(
-            f"embeddings have shape {list(embeddings.shape)} but there are {len(languages)} languages; "
-            "pass [language, sentence, hidden]"
-        )
-    if min(embeddings.shape[:2]) < 2 or len(set(languages)) < len(languages):
-        raise ValueError(
-            f"{len(set(languages))} distinct of {len(languages)} languages and {embeddings.shape[1]} sentences; "
-            "ABX needs two of each, all distinct"
-        )
-    if bad := (~embeddings.isfinite()).sum().item():
-        language, sentence, _ = (~embeddings.isfinite()).nonzero()[0].tolist()
-        raise ValueError(
-            f"{bad} of {embeddings.numel()} values are NaN or infinite, first in language {languages[language]!r}, "
-            f"row {sentence}; look for empty texts or overflow in half precision"
-        )
+    if embeddings.ndim != 3 or len(embeddings) != len(set(languages)) or min(embeddings.shape[:2]) < 2:
+        fact = f"{len(set(languages))} distinct languages but embeddings of shape {list(embeddings.shape)}"
+        raise ValueError(f"{fact}; pass [language, sentence, hidden], two languages and two sentences at least")
+    if (bad := ~embeddings.isfinite()).any():
+        fact = f"{bad.sum()} of {bad.numel()} values are NaN or infinite, {_first(bad, languages)}"
+        raise ValueError(f"{fact}; look for empty texts or overflow in half precision")
     return embeddings.detach()
 
 
-def _directions(values: torch.Tensor, centred: torch.Tensor, languages: Sequence[str]) -> torch.Tensor:
+def _directions(values: torch.Tensor, centred: torch.Tensor, languages: Names) -> torch.Tensor:
     """Unit rows; centring leaves rounding noise of equal vectors, which is no direction either."""
     if values.shape[2] == 1:
         raise ValueError('1 hidden dimension has no angles; pass distance="euclidean"')
     lengths = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
     noise = 64 * torch.finfo(values.dtype).eps * torch.linalg.vector_norm(values, dim=-1, keepdim=True)
     if (flat := ~((lengths > noise) & lengths.isfinite())).any():
-        language, sentence, _ = flat.nonzero()[0].tolist()
-        raise ValueError(
-            f"{flat.sum()} of {flat.numel()} vectors have no direction, first in language {languages[language]!r}, "
-            f'row {sentence} (length {lengths[language, sentence].item():.3g}); drop it or pass distance="euclidean"'
-        )
+        fact = f"{flat.sum()} of {flat.numel()} vectors have no direction, {_first(flat, languages)}"
+        raise ValueError(f'{fact}; drop it or pass distance="euclidean"')
     return (centred / lengths).flatten(0, 1)
+
+
+def _first(bad: torch.Tensor, languages: Names) -> str:
+    language, sentence, _ = bad.nonzero()[0].tolist()
+    return f"first in language {languages[language]!r}, row {sentence}"
 
 
 def _copies(units: torch.Tensor) -> tuple[list[int], list[int]]:
     """Rows that repeat an earlier row, and that row."""
-    first: dict[bytes, int] = {}
-    rows = (units.cpu().numpy() + 0.0).view(np.uint8)  # -0.0 + 0.0 is 0.0: equal numbers, equal bytes
-    originals = [first.setdefault(hashlib.blake2b(row).digest(), n) for n, row in enumerate(rows)]
-    copies = [n for n, original in enumerate(originals) if n != original]
-    return copies, [originals[n] for n in copies]
+    rows = units.cpu().numpy() + 0.0  # -0.0 + 0.0 is 0.0: equal numbers, equal bytes
+    _, first, same = np.unique(rows.view(f"V{rows[0].nbytes}").ravel(), return_index=True, return_inverse=True)
+    copies = np.flatnonzero(first[same] != np.arange(len(rows)))
+    return copies.tolist(), first[same][copies].tolist()
 
 
 def blocks(points: Points, width: float = 1) -> Iterator[tuple[int, int, torch.Tensor]]:
@@ -121,7 +108,7 @@ def blocks(points: Points, width: float = 1) -> Iterator[tuple[int, int, torch.T
 
     Rows per block follow from a fixed memory, `width` numbers per similarity, so it does not grow with the corpus.
     """
-    units, size = points.units, len(points.languages)
+    units, size = points.units, points.languages
     limit = 2**25 if units.device.type == "cpu" else 2**29  # bytes
     rows = int(min(points.sentences, max(1, limit / (len(units) * units.element_size() * width))))
     memory = units.new_empty((rows, len(units)))
@@ -130,10 +117,9 @@ def blocks(points: Points, width: float = 1) -> Iterator[tuple[int, int, torch.T
             here = x * points.sentences + start
             block = memory[: min(rows, points.sentences - start)]
             queries = units[here : here + len(block)]
-            if points.bias is None:
-                torch.mm(queries, units.T, out=block)
-            else:
-                torch.addmm(points.bias, queries, units.T, out=block)
+            torch.mm(queries, units.T, out=block)
+            if points.bias is not None:
+                block += points.bias
             # A product may add up in another order at its edges, and equal columns then differ in the last bit.
             block[:, points.copies] = block[:, points.originals]
             yield x, start, block.view(len(block), size, points.sentences)
@@ -141,17 +127,14 @@ def blocks(points: Points, width: float = 1) -> Iterator[tuple[int, int, torch.T
 
 def counts(points: Points, every: bool) -> dict[str, np.ndarray]:
     """Twice the wins plus the ties of each counted variant, [language of X, other language]."""
-    size = len(points.languages)
-    counts = np.zeros((4, size, size), np.int64)
-    on_cpu = points.units.device.type == "cpu"
-    for x, start, block in blocks(points, width=1 if on_cpu else 3 + 6 * every):
-        counts[:, x] += (_tally_fused if on_cpu else _tally)(block, x, start, every)
+    counts = np.zeros((4, points.languages, points.languages), np.int64)
+    for x, start, block in blocks(points):
+        counts[:, x] += _tally(block.cpu().numpy(), x, start, every)
     return dict(zip((*PAIRWISE, "form_all"), counts))
 
 
-def _tally_fused(block: torch.Tensor, x: int, start: int, every: bool) -> np.ndarray:
+def _tally(values: np.ndarray, x: int, start: int, every: bool) -> np.ndarray:
     """Counts [variant, language] of a block, each similarity read once while it is in cache; threads share rows."""
-    values = block.numpy()
     ordered = np.sort(values[:, x]) if every else values[:, x, :0]
     edges = np.linspace(0, len(values), torch.get_num_threads() + 1).astype(int)
     with ThreadPoolExecutor(len(edges) - 1) as pool:  # not numba's own threads: those may not be entered twice
@@ -197,18 +180,6 @@ def _count_above(ordered, other, left_out):
     return total
 
 
-def _tally(block: torch.Tensor, x: int, start: int, every: bool) -> np.ndarray:
-    """As `_tally_fused`, in torch for other devices."""
-    counts = [wins(block, x, start, variant).sum((0, 2), dtype=torch.int64) for variant in PAIRWISE]
-    counts.append(torch.zeros_like(counts[0]))
-    if every:
-        own, i = block[:, x], range(start, start + len(block))
-        left_out = own[range(len(block)), i][:, None, None]
-        above = 2 * own.shape[1] - below(own.sort(-1).values, block.flatten(1)).view(block.shape)
-        counts[3] = (above - (left_out > block).long() - (left_out >= block).long()).sum((0, 2))
-    return torch.stack(counts).cpu().numpy()
-
-
 def wins(block: torch.Tensor, x: int, start: int, variant: str) -> torch.Tensor:
     """Of each row and language against sentence j: 2 a win, 1 a tie, 0 a loss or j = i, as int8."""
     rows = torch.arange(len(block), device=block.device)
@@ -217,8 +188,3 @@ def wins(block: torch.Tensor, x: int, start: int, variant: str) -> torch.Tensor:
     wins = (left > right).to(torch.int8) + (left >= right)
     wins[rows, :, start + rows] = 0
     return wins
-
-
-def below(ordered: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """How many of the ordered numbers lie below each value: 2 for each, 1 where equal."""
-    return sum(torch.searchsorted(ordered, values, side=side) for side in ("left", "right"))

@@ -1,31 +1,30 @@
 """Form and meaning layer by layer: the ABX profile of a model, of every checkpoint of a series, of a model under edits.
 
-One profile is one long table: a row for every ordered pair of languages, and a row with an interval for every mean over
-pairs, so that curves, heatmaps and matrices are all cut from it.
+A profile is one long table, a row for every ordered pair of languages and one with an interval for every mean of pairs.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from helpers import models
 from helpers.abx import scoring
-from helpers.abx.counting import Array
-from helpers.common import stats
+from helpers.abx.counting import Array, Names
+from helpers.common import results, stats, store
 from helpers.common.progress import progress
 from helpers.embeddings import activations, retrieval
 from helpers.embeddings.activations import Activations
 from helpers.models.loading import LanguageModel
-from helpers.steering.hooks import steered
+from helpers.steering import hooks
 from helpers.world import planted
 
-VARIANTS = ("meaning", "form")
-SURFACE = {"length of the text": ("length", "euclidean"), "3-grams of characters": ("ngrams", "cosine")}
-KEYS = ["layer", "variant", "pairs", "p", "q"]
-POOLS = {"mean": "mean of the tokens", "last": "last token"}
+Groups = Mapping[str, str]  # language -> its family, or its script
+POOLS = ("mean", "last")
+ROOMS = ("abx", "common", "embeddings", "models")  # whose code makes what is stored
 
 
 def closed_forms(*, seed: int = 0) -> pd.DataFrame:
@@ -53,83 +52,85 @@ def series(name: str, revision: str = "", most: int = 0) -> pd.DataFrame:
     return found.iloc[places].reset_index(drop=True)
 
 
-def over(series: pd.DataFrame, load: Callable, score: Callable, keep: Callable, plan: Mapping) -> pd.DataFrame:
+def over_checkpoints(
+    score: Callable, plan: Mapping, model: str, revision: str, most: int, **options: str
+) -> pd.DataFrame:
     """`score(lm)` of every checkpoint of `series`, with the columns step and weights (a hash) in front.
 
-    `load(revision, subfolder)` gives a model; one is in memory at a time. `keep(about, compute)` returns what it holds
-    for `about` (the identity of the model and the `plan`), or computes and stores it: so a stopped run goes on at the
-    next checkpoint.
+    One model is in memory at a time, loaded with the `options` of `models.load`, and its table is stored before the
+    next comes, so a stopped run goes on at the next checkpoint. The key of a table in data/cache/abx holds the `plan`
+    (data and parameters), the model's name, revision and hash of weights, and the code of ROOMS.
     """
-    parts = []
-    for at in progress(list(series.itertuples()), "checkpoints"):
-        lm = load(at.revision, at.subfolder)
-        about = {**models.identity(lm), **plan}
-        found = keep(about, partial(score, lm))
+    parts = {}
+    for at in progress(list(series(model, revision, most).itertuples()), "checkpoints"):
+        lm = models.load(model, at.revision, at.subfolder, **options)
+        about = models.identity(lm)
+        parts[at.step, about["weights"]] = store.cached("abx", {**about, **plan}, partial(score, lm), *ROOMS)
         del lm  # before the next one is loaded
-        parts.append(found.assign(step=at.step, weights=about["weights"]))
-    found = pd.concat(parts, ignore_index=True)
-    return found[["step", "weights", *found.columns[:-2]]]
+    return _stacked(parts, "step", "weights")
 
 
-def measure(states: Activations, groups: Mapping[str, str], *, n: int = 100, seed: int = 0) -> pd.DataFrame:
+def contents(table: pd.DataFrame) -> str:
+    """Twelve hex digits that name the contents of a table."""
+    return store.key(table.to_csv(index=False))
+
+
+def profile_series(table: pd.DataFrame, groups: Groups, n: int = 100, seed: int = 0, **at: str) -> pd.DataFrame:
+    """`profile_model` of every checkpoint, with the columns step and weights; `at` is what `over_checkpoints` takes."""
+    asked = {"groups": groups, "n": n, "seed": seed}
+    return over_checkpoints(partial(profile_model, table=table, **asked), {"data": contents(table), **asked}, **at)
+
+
+def profile_model(lm: LanguageModel, table: pd.DataFrame, groups: Groups, n: int = 100, seed: int = 0) -> pd.DataFrame:
+    """`profile` of every layer of a model for each way of pooling, the first column."""
+    parts = {pool: profile(activations.embed(lm, table, pool=pool), groups, n, seed) for pool in POOLS}
+    return _stacked(parts, "pool")
+
+
+def profile(states: Activations, groups: Groups, n: int = 100, seed: int = 0) -> pd.DataFrame:
     """table[layer, variant, pairs, p, q, accuracy, low, high] of `meaning`, `form` and `top1`, by cosine.
 
     Rows whose `pairs` is "one" are ordered pairs p, q (in top1 the query is in q, as X of meaning is). The others are
-    means over all pairs, or those within and across `groups` (language -> family, say), with their 95 % interval over
-    `n` resamples of the sentences; their p and q are empty.
+    means over all pairs, or those within and across groups, with their interval over `n` resamples of the sentences.
     """
-    drawn, parts = _draws(len(states.sentences), n, seed), []
+    languages, drawn, parts = states.languages, _draws(states, n, seed), {}
     for layer in states.layers:
-        values = states.parallel(layer)
-        pairs = scoring.scores(values, states.languages, VARIANTS)
-        hits = retrieval.correct(values)  # [query, candidate, sentence]
-        rank = {name: place for place, name in enumerate(states.languages)}
-        found = pairs[pairs.variant == "form"].assign(variant="top1")
-        found["accuracy"] = hits.mean(-1)[found.q.map(rank), found.p.map(rank)]
-        means = _means(_replicates(values, hits, states.languages, groups, drawn)).assign(p="", q="")
-        parts.append(pd.concat([pd.concat([pairs, found]).assign(pairs="one"), means]).assign(layer=layer))
-    return pd.concat(parts, ignore_index=True)[[*KEYS, "accuracy", "low", "high"]]
+        cells = _replicates(states.parallel(layer), languages, drawn)
+        pairs = [scoring.tabulated(values[0], languages, variant=name, pairs="one") for name, values in cells.items()]
+        means = _intervals(_means(cells, languages, groups)).assign(p="", q="")
+        parts[layer] = pd.concat([*pairs, means])
+    return _stacked(parts, "layer")
 
 
-def of_model(
-    lm: LanguageModel,
-    table: pd.DataFrame,
-    groups: Mapping[str, str],
-    pools: Sequence[str] = tuple(POOLS),
-    *,
-    n: int = 100,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """`measure` of every layer of a model for each way of pooling: table[pool, layer, variant, pairs, p, q, ...]."""
-    parts = []
-    for pool in pools:
-        found = measure(activations.embed(lm, table, pool=pool), groups, n=n, seed=seed)
-        parts.append(found.assign(pool=pool))
-    return pd.concat(parts, ignore_index=True)[["pool", *KEYS, "accuracy", "low", "high"]]
+def controls(
+    states: Activations, groups: Groups, layer: int, *, n: int = 100, seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What could fool the scores of one layer: table[variant, all, within, across], and what characters give away.
 
-
-def surface(table: pd.DataFrame, groups: Mapping[str, str], *, n: int = 100, seed: int = 0) -> pd.DataFrame:
-    """table[baseline, variant, pairs, accuracy, low, high] of what the characters of the texts alone give away."""
-    languages, parts = list(table["language"].unique()), []
-    for name, (kind, distance) in SURFACE.items():
-        seen = scoring.surface(table, kind)
-        found = scoring.bootstrap(
-            seen, languages, _draws(seen.shape[1], n, seed), VARIANTS, distance=distance, groups=groups
-        )
-        parts.append(_means(_wide(found)).assign(baseline=name))
-    return pd.concat(parts, ignore_index=True)[["baseline", "variant", "pairs", "accuracy", "low", "high"]]
-
-
-def variants(states: Activations, groups: Mapping[str, str], layer: int) -> pd.DataFrame:
-    """table[variant, all, within, across] of one layer: every named variant, plain and with language means removed."""
-    parts = []
+    The first has every variant, plain and with language means removed, and meaning with translations shuffled; the
+    second is table[baseline, variant, pairs, accuracy, low, high] of `scoring.surface`.
+    """
+    values, languages, cells, parts = states.parallel(layer), states.languages, {}, {}
     for centre, note in {"none": "", "language": ", centred by language"}.items():
-        scores = scoring.scores(states.parallel(layer), states.languages, scoring.VARIANTS, centre=centre)
-        kin = scores.p.map(groups) == scores.q.map(groups)
-        rows = pd.concat([scores.assign(pairs="all"), scores.assign(pairs=np.where(kin, "within", "across"))])
-        parts.append(rows.assign(variant=rows.variant + note))
-    wide = pd.concat(parts).pivot_table(index="variant", columns="pairs", values="accuracy", sort=False)
-    return wide.rename_axis(columns=None).reset_index()
+        found = scoring.accuracies(values, languages, scoring.VARIANTS, "cosine", centre)
+        cells |= {variant + note: accuracy[None] for variant, accuracy in found.items()}
+    cells["meaning, translations shuffled"] = scoring.null(values, languages, 10, seed=seed).mean(0)[None]
+    for baseline, (distance, seen) in scoring.surface(states.table).items():
+        drawn = scoring.bootstrap(seen, languages, _draws(states, n, seed), distance=distance)
+        parts[baseline] = _intervals(_means(drawn, languages, groups))
+    variants = _means(cells, languages, groups).loc[0].unstack(sort=False).reset_index()
+    return variants, _stacked(parts, "baseline")
+
+
+def edited(
+    lm: LanguageModel, before: Activations, groups: Groups, corpus: str, revision: str, run: str, **draws: int
+) -> pd.DataFrame:
+    """`effects` of one of each kind of the edits that notebook 02 saved; empty where there is no such run."""
+    try:
+        plans = hooks.load(results.latest("edits.safetensors", corpus, lm.name, revision, run))
+    except LookupError:
+        plans = {}
+    return effects(lm, before, one_of_each(plans), groups, **draws)
 
 
 def one_of_each(plans: Mapping[str, Sequence]) -> dict[str, Sequence]:
@@ -137,69 +138,55 @@ def one_of_each(plans: Mapping[str, Sequence]) -> dict[str, Sequence]:
     return {name: plans[name] for name in {re.split(r" (?:k=|block )", name)[0]: name for name in plans}.values()}
 
 
-def edited(
-    lm: LanguageModel,
-    before: Activations,
-    plans: Mapping[str, Sequence],
-    groups: Mapping[str, str],
-    *,
-    n: int = 100,
-    seed: int = 0,
+def effects(
+    lm: LanguageModel, before: Activations, plans: Mapping[str, Sequence], groups: Groups, n: int = 100, seed: int = 0
 ) -> pd.DataFrame:
-    """table[edit, variant, pairs, before, after, change, low, high] at the last layer, under each list of edits.
+    """table[edit, variant, pairs, change, low, high, before, after] at the last layer, under each list of edits.
 
     `before` are the untouched states of the same sentences. Both sides resample the same sentences, so the interval is
     that of a paired difference.
     """
-    drawn, layer = _draws(len(before.sentences), n, seed), before.layers[-1]
-    languages, parts = before.languages, []
-    old = _replicates(before.parallel(layer), retrieval.correct(before.parallel(layer)), languages, groups, drawn)
+    drawn, layer, languages, parts = _draws(before, n, seed), before.layers[-1], before.languages, {}
+    old = _means(_replicates(before.parallel(layer), languages, drawn), languages, groups)
     for name, edits in progress(plans.items(), "edits"):
-        with steered(lm, edits):
-            after = activations.embed(lm, before.table[["language", "sentence", "text"]], [layer]).parallel(layer)
-        new = _replicates(after, retrieval.correct(after), languages, groups, drawn)
-        rows = _means(new - old).rename(columns={"accuracy": "change"})
-        parts.append(rows.assign(edit=name, before=old[0].to_numpy(), after=new[0].to_numpy()))
-    columns = ["edit", "variant", "pairs", "before", "after", "change", "low", "high"]
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+        with hooks.steered(lm, edits):
+            after = activations.embed(lm, before.table[["language", "sentence", "text"]], [layer])
+        new = _means(_replicates(after.parallel(layer), languages, drawn), languages, groups)
+        ends = {"before": old.iloc[0].to_numpy(), "after": new.iloc[0].to_numpy()}
+        parts[name] = _intervals(new - old).rename(columns={"accuracy": "change"}).assign(**ends)
+    return _stacked(parts, "edit") if parts else pd.DataFrame()
 
 
-def change(table: pd.DataFrame, keys: Sequence[str], *, over: str = "step") -> pd.DataFrame:
-    """table[*keys, first, last, change, low, high]: accuracy at the first and the last value of `over`.
-
-    The interval takes the far ends of both, so it is wider than one of paired replicates would be.
-    """
-    ends = table[over].min(), table[over].max()
-    first, last = (table[table[over] == end].set_index(list(keys)) for end in ends)
-    found = pd.DataFrame({"first": first.accuracy, "last": last.accuracy})
-    found["change"] = last.accuracy - first.accuracy
-    found["low"], found["high"] = last.low - first.high, last.high - first.low
-    return found.reset_index()
+def _stacked(parts: Mapping, *names: str) -> pd.DataFrame:
+    """The tables one below the other, their keys in front as columns of these names."""
+    return pd.concat(parts, names=names).droplevel(-1).reset_index()
 
 
-def _draws(sentences: int, n: int, seed: int) -> np.ndarray:
+def _draws(states: Activations, n: int, seed: int) -> np.ndarray:
     """Weights [draw, sentence]: first the sentences as they are, then `n` resamples."""
+    sentences = len(states.sentences)
     return np.concatenate([np.ones((1, sentences), int), stats.weights(sentences, n, seed)])
 
 
-def _replicates(
-    values: Array, hits: np.ndarray, languages: Sequence[str], groups: Mapping[str, str], drawn: np.ndarray
-) -> pd.DataFrame:
-    """Means over pairs [(variant, pairs) x draw] of meaning, form and, from `alignment.correct`, top-1 retrieval."""
-    found = _wide(scoring.bootstrap(values, languages, drawn, VARIANTS, groups=groups))
+def _replicates(values: Array, languages: Names, drawn: np.ndarray) -> dict[str, np.ndarray]:
+    """Variant -> accuracies [draw, p, q] of meaning, form and top-1 retrieval."""
+    hits = retrieval.correct(values).swapaxes(0, 1)  # the query is in q
+    return scoring.bootstrap(values, languages, drawn) | {"top1": np.tensordot(drawn, hits, (1, 2)) / drawn.shape[1]}
+
+
+def _means(cells: Mapping[str, np.ndarray], languages: Names, groups: Groups) -> pd.DataFrame:
+    """Means [draw x (variant, pairs)] over all pairs, and over those within and across groups where there are any."""
+    if missing := sorted(set(languages) - set(groups)):
+        raise LookupError(f"{len(missing)} languages have no group: {missing}; name one for each")
     kind = np.array([groups[language] for language in languages])
     kin, other = kind[:, None] == kind, ~np.eye(len(kind), dtype=bool)
     masks = {"all": other, "within": kin & other, "across": ~kin}
-    top1 = {("top1", pairs): drawn @ hits[masks[pairs]].mean(0) for pairs in found.index.unique("pairs")}
-    top1 = pd.DataFrame(top1, columns=pd.MultiIndex.from_tuples(top1, names=found.index.names)).T
-    return pd.concat([found, top1 / drawn.shape[1]])
+    kept = product(cells.items(), ((pairs, mask) for pairs, mask in masks.items() if mask.any()))
+    means = {(variant, pairs): values[:, mask].mean(1) for (variant, values), (pairs, mask) in kept}
+    return pd.DataFrame(means).rename_axis(columns=["variant", "pairs"])
 
 
-def _wide(found: pd.DataFrame) -> pd.DataFrame:
-    return found.pivot_table(index=["variant", "pairs"], columns="replicate", values="accuracy", sort=False)
-
-
-def _means(replicates: pd.DataFrame) -> pd.DataFrame:
+def _intervals(draws: pd.DataFrame) -> pd.DataFrame:
     """table[variant, pairs, accuracy, low, high] from draws, the first of which is the estimate."""
-    estimate, low, high = stats.interval(replicates[0], replicates.drop(columns=0).T)
-    return replicates.index.to_frame(index=False).assign(accuracy=estimate.to_numpy(), low=low, high=high)
+    estimate, low, high = stats.interval(draws.iloc[0].to_numpy(), draws.iloc[1:])
+    return draws.columns.to_frame(index=False).assign(accuracy=estimate, low=low, high=high)
