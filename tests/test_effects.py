@@ -80,14 +80,14 @@ def test_mixed_retrieval_takes_its_candidates_from_the_steered_model(measured):
 
 def test_posthoc_projection_equals_projecting_each_layer_and_leaves_its_input():
     values = BEFORE.values.clone()
-    out = measuring.posthoc(BEFORE, BEFORE)
+    out = Fitting(LM, TABLE).posthoc(BEFORE)
     space = retrieval.subspace(BEFORE.parallel(1))
     np.testing.assert_allclose(out.layer(1), retrieval.project(BEFORE.layer(1), space), atol=1e-6)
     assert (BEFORE.values == values).all()
 
 
 def test_leaving_out_a_group_that_leaves_one_language_is_skipped():
-    assert measuring.left_out(BEFORE, BEFORE, {"quiet": "a", "loud": "b"}).empty
+    assert Fitting(LM, TABLE).left_out(BEFORE, {"quiet": "a", "loud": "b"}).empty
 
 
 def test_states_over_strengths_start_untouched_and_end_with_the_edit():

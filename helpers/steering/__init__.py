@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "findings": ["answer"],
         "fitting": ["Fitting"],
         "hooks": ["Edit", "LowRank", "folded", "save", "steered"],
-        "measuring": ["along", "effects", "left_out", "posthoc"],
+        "measuring": ["along", "effects"],
         "methods": ["METHODS", "fit"],
     },
 )

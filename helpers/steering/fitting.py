@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from helpers.common.lookup import known
-from helpers.embeddings import activations
+from helpers.embeddings import activations, retrieval
+from helpers.embeddings.activations import Activations
 from helpers.models.loading import LanguageModel
 from helpers.models.parts import blocks
 
@@ -87,3 +89,33 @@ class Fitting:
         """The same with the languages dealt to the sentences by chance, as many to each as before."""
         dealt = np.random.default_rng(seed).permutation(self.labels)
         return replace(self, table=self.table.assign(language=dealt), _read=dict(self._read), _ranked={})
+
+    def posthoc(self, states: Activations, without: Sequence[str] = ()) -> Activations:
+        """The states with the span of the language means projected out at every layer; `without` languages: not fitted.
+
+        No model is changed: the means are those of the untouched model on the sentences to fit on.
+        """
+        fit = self.once(("states", *states.layers), lambda: activations.embed(self.lm, self.table, states.layers))
+        fit = fit.where(language=[name for name in self.languages if name not in without])
+        spaces = {layer: retrieval.subspace(fit.parallel(layer)) for layer in states.layers}
+        values = [retrieval.project(states.layer(layer), space) for layer, space in spaces.items()]
+        return Activations(torch.stack(values, 1), states.table, states.layers)
+
+    def left_out(self, states: Activations, groups: Mapping[str, str]) -> pd.DataFrame:
+        """table[group, layer, untouched, seen, unseen]: `posthoc` fitted with and without a group of languages.
+
+        Top-1 over the ordered pairs that a language of the group is part of; `groups` maps language to family, or to
+        itself for one language at a time. A fit on fewer than two languages spans nothing and is left out.
+        """
+        rows, everyone = [], self.posthoc(states)
+        level = {layer: [retrieval.correct(x.parallel(layer)) for x in (states, everyone)] for layer in states.layers}
+        for group in dict.fromkeys(groups.values()):
+            gone = [name for name in states.languages if groups[name] == group]
+            if len(self.languages) - len(gone) < 2:
+                continue
+            held, ours = self.posthoc(states, gone), np.isin(states.languages, gone)
+            pairs = (ours[:, None] | ours) & ~np.eye(len(ours), dtype=bool)
+            for layer, whole in level.items():
+                found = *whole, retrieval.correct(held.parallel(layer))
+                rows.append((group, layer, *(hits[pairs].mean() for hits in found)))
+        return pd.DataFrame(rows, columns=["group", "layer", "untouched", "seen", "unseen"])

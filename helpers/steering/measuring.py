@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from helpers.common import stats
 from helpers.common.progress import progress
@@ -23,12 +22,7 @@ METRICS = (*RETRIEVAL, "pairs_matched", "pairs_all", "medoid")
 
 
 def changes(
-    before: Activations,
-    after: Activations,
-    *,
-    metrics: Sequence = METRICS,
-    seed: int = 0,
-    levels: Mapping | None = None,
+    before: Activations, after: Activations, *, metrics=METRICS, seed: int = 0, levels: Mapping | None = None
 ) -> pd.DataFrame:
     """table[layer, metric, before, after, change, low, high] of the same sentences, untouched and steered.
 
@@ -106,31 +100,3 @@ def along(
         rows.append((strength, "top-1 retrieval", found[layer, "top1"].mean()))
         rows.append((strength, "distance", found[layer, "pairs_matched"]))
     return states, pd.DataFrame(rows, columns=["strength", "metric", "value"])
-
-
-def posthoc(fit: Activations, table: Activations) -> Activations:
-    """The embeddings with the span of the language means of `fit` projected out at every layer; no model changed."""
-    spaces = [retrieval.subspace(fit.parallel(layer)) for layer in table.layers]
-    values = [retrieval.project(table.layer(layer), space) for layer, space in zip(table.layers, spaces)]
-    return Activations(torch.stack(values, 1), table.table, table.layers)
-
-
-def left_out(fit: Activations, table: Activations, groups: Mapping[str, str]) -> pd.DataFrame:
-    """table[group, layer, untouched, seen, unseen]: post-hoc erasure fitted with and without a group of languages.
-
-    Top-1 over the ordered pairs that a language of the group is part of; `groups` maps language to family, or to
-    itself for one language at a time. A fit on fewer than two languages spans nothing and is left out.
-    """
-    rows, everyone = [], posthoc(fit, table)
-    level = {layer: [retrieval.correct(x.parallel(layer)) for x in (table, everyone)] for layer in table.layers}
-    for group in dict.fromkeys(groups.values()):
-        rest = [name for name in fit.languages if groups[name] != group]
-        if len(rest) < 2:
-            continue
-        held = posthoc(fit.where(language=rest), table)
-        ours = np.array([groups[name] == group for name in table.languages])
-        pairs = (ours[:, None] | ours) & ~np.eye(len(ours), dtype=bool)
-        for layer in table.layers:
-            found = *level[layer], retrieval.correct(held.parallel(layer))
-            rows.append((group, layer, *(hits[pairs].mean() for hits in found)))
-    return pd.DataFrame(rows, columns=["group", "layer", "untouched", "seen", "unseen"])
