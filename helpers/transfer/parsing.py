@@ -15,7 +15,7 @@ import torch
 from numba import njit
 from scipy import sparse
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils.rnn import pad_sequence
 
 Words = sparse.csr_matrix | np.ndarray  # [word, feature]: binary and sparse, or dense
@@ -37,6 +37,9 @@ class Settings:
     enough: float = 0.05  # training ends after an epoch with a smaller mean loss
     batch: int = 16  # sentences
     rate: float = 6e-3
+
+
+_TRIED = Settings()
 
 
 class Parser(nn.Module):
@@ -70,10 +73,11 @@ class Parser(nn.Module):
         states = self._states(pad_sequence(joined.split(lengths.tolist()), batch_first=True), lengths)
         arc, relation = self.settings.arc, self.settings.relation
         parts = self.drop(torch.relu(self.views(states))).split([arc, arc, relation, relation], 2)
-        scores = _with_one(parts[0][:, 1:]) @ self.arc @ parts[1].transpose(1, 2)
+        scores = pad(parts[0][:, 1:], (0, 1), value=1) @ self.arc @ parts[1].transpose(1, 2)
         there = torch.arange(scores.shape[2])[None] <= lengths[:, None]
         scores, words = scores.masked_fill(~there[:, None], -1e9), there[:, 1:]
-        return scores, words, _with_one(parts[2][:, 1:])[words], _with_one(parts[3])
+        dependents, governors = (pad(part, (0, 1), value=1) for part in parts[2:])
+        return scores, words, dependents[:, 1:][words], governors
 
     def _states(self, padded: Tensor, lengths: Tensor) -> Tensor:
         """States [sentence, 1 + word, state], the root's first; padding comes last in both ways of reading."""
@@ -101,14 +105,13 @@ def _one_thread() -> Iterator[None]:
 
 @_one_thread()
 def fit(
-    words: Words, treebank: pd.DataFrame, *, tags: bool = True, seed: int = 0, settings: Settings | None = None
+    words: Words, treebank: pd.DataFrame, *, tags: bool = True, seed: int = 0, settings: Settings = _TRIED
 ) -> Parser:
     """A parser trained on table[language, sentence, upos, head, deprel] in reading order; words [word, feature].
 
     `tags` shows the gold part of speech beside the word. Relations are universal ones: what follows a colon is left
     out. ValueError where words and rows differ in number.
     """
-    settings = settings or Settings()
     known, relation = (sorted(set(column)) for column in (treebank["upos"], universal(treebank["deprel"])))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -238,10 +241,6 @@ class _Sentences:
         order = np.argsort(self.lengths.numpy(), kind="stable")
         batch = self.lengths.numpy()[order].cumsum() // _CHUNK
         return np.split(order, np.flatnonzero(np.diff(batch)) + 1)
-
-
-def _with_one(states: Tensor) -> Tensor:
-    return torch.cat([states, torch.ones_like(states[..., :1])], -1)
 
 
 def _train(parser: Parser, data: _Sentences, heads: Tensor, relations: Tensor) -> None:

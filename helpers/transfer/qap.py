@@ -98,7 +98,8 @@ def mrqap(scores: pd.DataFrame, similarity: pd.DataFrame, *, permutations: int =
                 f"{known.sum()} pairs are known to all {len(V)} measures, which with {ends} means leaves nothing to "
                 "estimate from; take more languages, or leave out measures, those first that know few pairs"
             )
-        y, *x = (_standard(np.where(known, cells, np.nan))[known] for cells in (S.to_numpy(), *V.values()))
+        left = [prepared(np.where(known, cells, np.nan), "centred")[known] for cells in (S.to_numpy(), *V.values())]
+        y, *x = (cells / (cells.std() or 1) for cells in left)
         place = np.full(known.shape, len(y))  # of each known cell; all others share the one after the last
         place[known] = np.arange(len(y))
         order = _shuffled(S, permutations, seed)
@@ -283,12 +284,6 @@ def _permuted(x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Iterator[
     for start in range(0, len(rows), _CHUNK):
         part = slice(start, start + _CHUNK)
         yield x[rows[part, :, None], columns[part, None, :]]
-
-
-def _standard(x: np.ndarray) -> np.ndarray:
-    x = prepared(x, "centred")
-    scale = np.sqrt(mean(x**2, (-2, -1)))
-    return x / scale if scale > 0 else x
 
 
 def _shuffled(S: pd.DataFrame, permutations: int, seed: int) -> list[np.ndarray]:

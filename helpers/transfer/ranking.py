@@ -30,8 +30,7 @@ def regret(
     `oracle` (target -> score, such as `split_half(...).set_index("target")["honest"]`) takes the place of the best
     source's score, which is optimistic: a maximum over many noisy ones. Raises ValueError for k beyond the sources.
     """
-    S, V = aligned(scores, values)
-    _check(k, S)
+    S, V = _ranked(scores, values, k)
     best = S.max(axis=1) if oracle is None else pd.Series(oracle, dtype=float).reindex(S.index)
     return pd.DataFrame({"target": S.index, "regret": best.to_numpy() - _expected(S.to_numpy(), V.to_numpy(), k)})
 
@@ -43,8 +42,7 @@ def ndcg(scores: pd.DataFrame, values: pd.DataFrame, k: int = 3) -> pd.DataFrame
     so on to 0; position i counts 1 / log2(i + 1). Sources of equal score share the mean of their ranks. NaN where no
     value is known, and where so many sources tie that none has a gain. Raises ValueError for k beyond the sources.
     """
-    frame, V = aligned(scores, values)
-    _check(k, frame)
+    frame, V = _ranked(scores, values, k)
     S, V = frame.to_numpy(), V.to_numpy()
     gains = np.nan_to_num(2 ** np.clip(_BEST + 1 - rankdata(-S, axis=1, nan_policy="omit"), 0, None) - 1)
     V = np.where(np.isnan(S + V), -np.inf, V)
@@ -112,7 +110,7 @@ def regret_curve(
         S, V = stacked(table, rankers)
         weights, best = stats.weights(len(S), draws, seed), S.max(axis=1).to_numpy()
         for name, values in V.items():
-            for k in (k for k in ks if k <= _sources(S)):
+            for k in (k for k in ks if k <= S.notna().sum(axis=1).max()):
                 lost = best - _expected(S.to_numpy(), values, k)
                 low, high = interval(resampled(lost, weights))
                 found = {"low": low, "high": high, "n": int((~np.isnan(lost)).sum()), "regret": float(mean(lost, -1))}
@@ -212,10 +210,10 @@ def _general(S: np.ndarray) -> np.ndarray:
         return (total - own) / (known.sum(0) - known)
 
 
-def _sources(S: pd.DataFrame) -> int:
-    return int(S.notna().sum(axis=1).max())
-
-
-def _check(k: int, S: pd.DataFrame) -> None:
-    if not 1 <= k <= _sources(S):
-        raise ValueError(f"k is {k} but targets have at most {_sources(S)} other sources; choose 1 to {_sources(S)}")
+def _ranked(scores: pd.DataFrame, values: pd.DataFrame, k: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores and values as `aligned`, where k sources can be chosen."""
+    S, V = aligned(scores, values)
+    most = int(S.notna().sum(axis=1).max())
+    if not 1 <= k <= most:
+        raise ValueError(f"k is {k} but targets have at most {most} other sources; choose 1 to {most}")
+    return S, V
