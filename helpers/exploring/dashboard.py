@@ -144,16 +144,15 @@ class _Dashboard:
         self.told["metrics"].value = f"{head}{_table(self.explorer.effects(setting, strength))}{mute}"
 
     def _neighbours(self) -> None:
-        asked = self.setting, self.slider.value, *self._chosen()
-        text = self.explorer.table.set_index(["language", "sentence"])["text"][asked[2:]]
+        language, sentence = self._chosen()
+        asked = self.setting, self.slider.value, language, sentence
+        text = self.explorer.table.set_index(["language", "sentence"])["text"][language, sentence]
         counts = self.explorer.translated(*asked).replace("**", "").replace("translation", "translation (✓)", 1)
-        self._tell("chosen", f"{asked[2]}: {text}. {counts}")
+        self._tell("chosen", f"{language}: {text}. {counts}")
         near = self.explorer.neighbours(*asked)
         near["shown"] = [_described(row) for row in near.itertuples()]
         sides = near.pivot(index="rank", columns="when", values="shown").reset_index()[["rank", "before", "after"]]
-        self.told["neighbours"].value = _table(
-            sides.set_axis(["nearest", "before", f"after, strength {asked[1]:.2f}"], axis=1)
-        )
+        self.told["neighbours"].value = _table(sides.rename(columns={"after": f"after, strength {asked[1]:.2f}"}))
 
     def _write(self) -> None:
         texts = self.explorer.texts(self.setting, self.slider.value).head(_TEXTS)

@@ -97,14 +97,21 @@ class Explorer:
 
     def edits(self, setting: Setting) -> list:
         """The edits of a setting, fitted once."""
-        plan = self._plan(setting)
-        return self._once(("edits", *plan), lambda: self._fitted(*plan))
+        toward, method, size, block = plan = self._plan(setting)
+        options = ({self.sizes(method)[0]: size} if size else {}) | ({} if block is None else {"block": block})
+        fit = partial(methods.fit, method, self.fitting, toward or None, seed=self.seed, **options)
+        return self._once(("edits", *plan), fit)
 
     def points(self, setting: Setting, strengths: Sequence[float] = ()) -> pd.DataFrame:
         """table[strength, (the columns of the table), x, y]: the map of the layer at the strengths, or at all."""
-        levels = tuple(strengths or self.strengths)
-        map_of = partial(self._mapped, setting, levels)
-        return self._once(("points", *self._plan(setting), setting.layer, *levels), map_of)
+        levels, layer = tuple(strengths or self.strengths), setting.layer
+        shape = dict(neighbours=min(15, len(self.table) - 1), min_dist=0.6, epochs=_EPOCHS, seed=self.seed)
+
+        def lay_out() -> pd.DataFrame:
+            states = dict(zip(levels, (states.layer(layer).numpy() for states in self._states(setting, levels))))
+            return projection.maps(states, self.table, method=self.projection, **shape)
+
+        return self._once(("points", *self._plan(setting), layer, *levels), lay_out)
 
     def effects(self, setting: Setting, strength: float) -> pd.DataFrame:
         """table[metric, before, after, change, low, high] of the sentences at the layer, and of what the model writes.
@@ -173,19 +180,9 @@ class Explorer:
         block = setting.layer - 1 if takes_block else None
         return "" if neutral else setting.toward, setting.method, setting.size if name else 0, block
 
-    def _fitted(self, toward: str, method: str, size: int, block: int | None) -> list:
-        options = ({self.sizes(method)[0]: size} if size else {}) | ({} if block is None else {"block": block})
-        return methods.fit(method, self.fitting, toward or None, seed=self.seed, **options)
-
     def _states(self, setting: Setting, strengths: Sequence[float]) -> list[Activations]:
         embed = partial(activations.embed, self.lm, self.table, [setting.layer])
         return self._under(("states", setting.layer), setting, strengths, embed)
-
-    def _mapped(self, setting: Setting, strengths: Sequence[float]) -> pd.DataFrame:
-        layers = [states.layer(setting.layer).numpy() for states in self._states(setting, strengths)]
-        shape = dict(neighbours=min(15, len(self.table) - 1), min_dist=0.6, epochs=_EPOCHS)
-        states = dict(zip(strengths, layers))
-        return projection.maps(states, self.table, method=self.projection, seed=self.seed, **shape)
 
     def _written(self, setting: Setting, strength: float) -> list[pd.Series]:
         write = partial(generation.sample, self.lm, self.samples, seed=self.seed, max_tokens=_TOKENS)
@@ -204,7 +201,7 @@ class Explorer:
         """What `made` returns under the setting's edits at each strength; untouched, it is the same for all."""
         plan = self._plan(setting)
         keys = {strength: (*key, *(plan if strength else ()), round(strength, 6)) for strength in strengths}
-        return [self._once(keys[strength], partial(self._steered, setting, strength, made)) for strength in strengths]
+        return [self._once(key, partial(self._steered, setting, at, made)) for at, key in keys.items()]
 
     def _steered(self, setting: Setting, strength: float, made: Callable[[], Any]) -> Any:
         with steered(self.lm, self.edits(setting) if strength else [], strength):

@@ -82,9 +82,7 @@ class Maps:
         for place in places:
             strength, ax = self.slider.value if place else 0.0, self.axes[place]
             points = interpolated(self.points, strength)
-            maps.move_points(points, ax, by=self.by).set_title(
-                f"after: strength {strength:.2f}" if place else "before"
-            )
+            maps.move_points(points, ax, by=self.by).set_title(f"after: strength {strength:.2f}" if place else "before")
             if self.rings:
                 maps.mark_points(self.rings(points), ax)
             buffer = BytesIO()

@@ -21,8 +21,8 @@ def helped(views: SimpleNamespace, families: Mapping[str, str], *, seed: int = 0
     """
     pairs = by_pair(views.before, views.cubes, views.languages)
     own = pairs[pairs["toward"] == "source"].assign(level=lambda t: thirds(t, views.early))
-    same = own["source"].map(families) == own["target"].map(families)
-    own = own.assign(kin=np.where(same, "within families", "across"))
+    near = own["source"].map(families) == own["target"].map(families)
+    own["kin"] = near.map({True: "within families", False: "across"})
     own = own.sort_values("level", key=lambda x: x.map(list(_THIRDS).index), kind="stable")
     parts = {"toward": pairs.dropna(subset="value"), "kin": own, "level": own}
     means = {key: pair_means(part, ["units", key], families, seed=seed) for key, part in parts.items()}
@@ -56,12 +56,13 @@ def contrasts(gained: pd.DataFrame, families: Mapping[str, str], *, seed: int = 
 
     The first is of pairs steered to their source; the second, of experts, says whether it matters who is steered to.
     """
-    wide = gained.pivot_table(index=["source", "target"], columns=["units", "toward"], values="value", sort=False)
+    value = dict(iter(gained.set_index(["source", "target"]).groupby(["units", "toward"])["value"]))
     first, other = gained["units"].unique()
-    found = {f"{first} less {other}": wide[first, "source"] - wide[other, "source"]}
-    if (first, "another") in wide:
-        found["steered to the source less to another"] = wide[first, "source"] - wide[first, "another"]
-    rows = pd.concat(found, names=["contrast"]).rename("value").reset_index()
+    found = {
+        f"{first} less {other}": value[first, "source"] - value[other, "source"],
+        "steered to the source less to another": value[first, "source"] - value[first, "another"],
+    }
+    rows = pd.concat(found, names=["contrast"]).dropna().reset_index()
     return pair_means(rows, ["contrast"], families, seed=seed)
 
 
@@ -79,8 +80,6 @@ def most_helped(before: np.ndarray, after: np.ndarray, languages: Sequence[str],
     rest, is not too good to be true.
     """
     gain = after - before
-    halves = {name: gain[..., start::2].mean(-1) for start, name in enumerate(("chosen", "held_out"))}
-    names, (source, target) = np.array(languages, dtype=object), np.nonzero(~np.eye(len(languages), dtype=bool))
-    found = pd.DataFrame({"source": names[source], "target": names[target]})
-    found = found.assign(**{name: values[source, target] for name, values in halves.items()})
-    return found.sort_values("chosen", ascending=False, kind="stable").head(top).reset_index(drop=True)
+    chosen, rest = (dyads.retrieved(gain[..., start::2], languages, "gain") for start in range(2))
+    found = chosen.rename(columns={"value": "chosen"}).assign(held_out=rest["value"])
+    return found.nlargest(top, "chosen")[["source", "target", "chosen", "held_out"]]

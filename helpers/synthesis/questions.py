@@ -56,11 +56,10 @@ def ask(table: pd.DataFrame, layer: int, last: int) -> list[Question]:
     Given all similarities, transfer is asked about by ABX at the last layer; retrieval after steering by ABX at the
     layer steered, given also retrieval before on other sentences.
     """
-    role = table.drop_duplicates("quantity").set_index("role")["quantity"]
-    alike = tuple(role[["similarity"]])
-    given = dict.fromkeys(role[["transfer"]], (last, alike))
-    after = [name for name in role[["retrieval"]] if name.startswith("after")]
-    given |= dict.fromkeys(after, (layer, (*alike, "before, on dev")))
+    names = {role: tuple(part["quantity"].unique()) for role, part in table.groupby("role", sort=False)}
+    given = dict.fromkeys(names["transfer"], (last, names["similarity"]))
+    after = [name for name in names["retrieval"] if name != "before"]
+    given |= dict.fromkeys(after, (layer, (*names["similarity"], "before, on dev")))
     return [Question(y, f"{x}@{at}", held) for y, (at, held) in given.items() for x in VARIANTS]
 
 
@@ -118,10 +117,10 @@ def pair_weights(source: Sequence[str], target: Sequence[str], groups: Mapping[s
 
     Languages are resampled whole, or their `groups` (language -> family; one it lacks is a group of its own).
     """
-    names = list(dict.fromkeys([*source, *target]))
+    names = pd.Index([*source, *target]).unique()
     codes, kinds = pd.factorize(np.array([groups.get(name) or name for name in names], dtype=object))
-    counts = pd.DataFrame(stats.weights(len(kinds), seed=seed)[:, codes], columns=names)
-    return counts[list(source)].to_numpy() * counts[list(target)].to_numpy()
+    counts = stats.weights(len(kinds), seed=seed)[:, codes]
+    return counts[:, names.get_indexer(source)] * counts[:, names.get_indexer(target)]
 
 
 def partial_r(y: np.ndarray, x: np.ndarray, held: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -82,23 +82,23 @@ def measured(lm: LanguageModel, *, k: int, layer: int, seed: int = 0) -> pd.Data
     twins, grown = originals(made), mini.world_of(made)
     fit, test = (corpora.first(grown.sentences(split=split), SENTENCES) for split in ("fit", "test"))
     states, asked = activations.embed(lm, test, [layer]), _asked(grown, twins)
-    told, untouched = dyads.abx_scores(states, ("meaning", "form")), dyads.hits(states, layer)
+    natural, untouched = [name for name in states.languages if name not in twins], dyads.hits(states, layer)
     responses = [activations.responses(lm, table, "max") for table in (fit, test)]
     side = [np.concatenate(list(sites.values()), axis=1) for sites in responses]
-    labels, apart = (
-        [table["language"].to_numpy() for table in (fit, test)],
-        [pair for pair in asked if len({*pair}) > 1],
-    )
-    parts = [told.assign(quantity=told["quantity"].str.partition("@")[0])]
-    parts += [_shared(responses[0], labels[0], twins, k), dyads.separated(*side, *labels, apart, k)]
-    natural = [name for name in states.languages if name not in twins]
-    fitting = Fitting(lm, fit[fit["language"].isin(natural)].reset_index(drop=True), pools=("max",))
+    labels = [table["language"].to_numpy() for table in (fit, test)]
+    fitting = Fitting(lm, fit[np.isin(labels[0], natural)].reset_index(drop=True), pools=("max",))
     plans = {name: methods.fit("overwrite", fitting, name, k=k, seed=seed) for name in natural}
     gained = dyads.to_source(dyads.steered_hits(lm, test, plans, layer)) - untouched[: len(natural)]
-    hits = {"retrieval": untouched, "gain": gained}
-    parts += [dyads.retrieved(values, states.languages, name) for name, values in hits.items()]
-    parts += [_transfer(lm, grown, natural, task, seed) for task in ("topics", "pos")]
-    found = pd.concat(parts, ignore_index=True).rename(columns={"quantity": "outcome"})
+    parts = [
+        dyads.abx_scores(states, ("meaning", "form")),
+        dyads.retrieved(untouched, states.languages, "retrieval"),
+        _shared(responses[0], labels[0], twins, k),
+        dyads.separated(*side, *labels, [(p, q) for p, q in asked if p != q], k),
+        dyads.retrieved(gained, states.languages, "gain"),
+        *(_transfer(lm, grown, natural, task, seed) for task in ("topics", "pos")),
+    ]
+    found = pd.concat(parts, ignore_index=True)
+    found["outcome"] = found["quantity"].str.partition("@")[0]
     keep = pd.MultiIndex.from_frame(found[["source", "target"]]).isin(asked)
     return found[keep][["outcome", "source", "target", "value"]].reset_index(drop=True)
 
@@ -171,9 +171,8 @@ def compared(causes: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
     """
     full = causes[causes["dose"] == causes["dose"].max()].drop(columns="dose")
     table = full.merge(told, on=["outcome", "change"], how="left")
-    for name, column in {"cause_rank": "effect", "r_rank": "r", "partial_rank": "partial_r"}.items():
-        sizes = table[column].abs().groupby([table["outcome"], table["kin"]])
-        table[name] = sizes.rank(ascending=False)
+    sizes = table[["effect", "r", "partial_r"]].abs().groupby([table["outcome"], table["kin"]])
+    table[["cause_rank", "r_rank", "partial_rank"]] = sizes.rank(ascending=False)
     return table.join(claimed.verdicts(table))
 
 
