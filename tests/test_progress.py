@@ -1,11 +1,15 @@
 """A person sees one bar at a time; a headless run leaves none behind."""
 
 import io
+import os
+import subprocess
+import sys
 from contextlib import redirect_stderr
 
 import pytest
 
 from helpers.common.progress import progress
+from helpers.running import runner
 
 
 @pytest.fixture
@@ -43,3 +47,13 @@ def test_a_headless_run_shows_none(screen, monkeypatch, capsys):
         with progress(total=5) as bar:
             bar.update(5)
     assert screen.getvalue() == "" and capsys.readouterr() == ("", "")
+
+
+def test_transformers_shows_none_in_a_headless_run(tmp_path):
+    told = runner._environment({"run": "02-abc", "folder": tmp_path}, tmp_path)
+    code = "from transformers.utils import logging; print(logging.is_progress_bar_enabled())"
+    shown = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **more}).stdout
+        for more in ({}, told)
+    ]
+    assert shown == ["True\n", "False\n"]

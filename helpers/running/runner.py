@@ -10,10 +10,10 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 from filelock import Timeout
 from huggingface_hub import constants
@@ -26,33 +26,23 @@ from helpers.models import hub
 from helpers.running import kernels, parameters
 
 
-@dataclass(frozen=True)
-class Run:
-    """What became of a run: notebook, id, `completed` or `skipped`, seconds, results folder, executed notebook."""
-
-    notebook: str
-    run: str
-    status: str
-    seconds: float
-    folder: Path
-    output: Path
-
-
-def notebook(name: str | Path, values: Mapping = {}, *, output: Path | None = None, force: bool = False) -> Run:
-    """The completed run of a notebook; skipped when the same run is complete and its inputs are still the same.
+def notebook(
+    name: str | Path, values: Mapping | None = None, *, output: Path | None = None, force: bool = False
+) -> SimpleNamespace:
+    """The completed run of a notebook: its `plan`, `status` and `seconds`; skipped if complete with the same inputs.
 
     The executed notebook lands in the run's folder of data/results, or at `output`; relative paths in parameters are
     read from the project's root. LookupError or ValueError for a bad name or parameter, before anything starts;
-    RuntimeError for a run that failed, with the cell, the error and the path of the notebook as far as it came, and for
-    one that another process is at.
+    RuntimeError for a run that failed, with the cell and the error, and for one that another process is at.
     """
-    planned = plan(resolve(name), values, output)
+    planned = plan(resolve(name), values or {}, output)
     if not force and is_complete(planned):
-        return ask_again(planned)
+        ask_again(planned)
+        return SimpleNamespace(**planned, status="skipped", seconds=0.0)
     refuse_absent(planned["parameters"])
     try:
         with store.locked(planned["run"]):
-            return perform(planned)
+            return SimpleNamespace(**planned, status="completed", seconds=perform(planned))
     except Timeout:
         told = "is busy in another process; wait until it has ended, or stop it there"
         raise RuntimeError(f"{planned['notebook']}: run {planned['run']} {told}") from None
@@ -65,7 +55,8 @@ def plan(source: Path, values: Mapping, output: Path | None = None) -> dict:
     given |= parameters.check(declared, values)
     full = {name: parameter.default for name, parameter in declared.items()} | given
     code = [cell["source"] for cell in parameters.cells(source) if cell["cell_type"] == "code"]
-    identity = [code, full, store.code(), [_named(value) for value in full.values()], _conclusions(source, code)]
+    summaries = sorted((source.parent / "sweeps").glob("*.csv")) if "read_summary" in "".join(code) else []
+    identity = [code, full, store.code(), [_named(value) for value in full.values()], store.digest(summaries)]
     run = f"{source.stem.split('_')[0]}-{store.key(identity)}"
     folder = results.folder(run, *(str(full.get(name, "")) for name in ("corpus", "model", "revision")))
     output = Path(output).resolve() if output else folder / source.name
@@ -87,14 +78,13 @@ def is_complete(plan: Mapping) -> bool:
         return False
 
 
-def ask_again(plan: Mapping) -> Run:
-    """The run as it is: complete, and now the one last asked for, which is what later notebooks read."""
+def ask_again(plan: Mapping) -> None:
+    """Make a complete run the one last asked for, which is what later notebooks read."""
     store.write_json(plan["folder"] / results.MARKER, results.read_marker(plan["folder"]) | {"asked": time.time()})
-    return Run(plan["notebook"], plan["run"], "skipped", 0.0, plan["folder"], plan["output"])
 
 
-def perform(plan: Mapping, environment: Mapping[str, str] | None = None) -> Run:
-    """The run, executed whatever is there, its kernel with this environment; the caller holds its lock."""
+def perform(plan: Mapping, environment: Mapping[str, str] | None = None) -> float:
+    """Seconds of a run, executed whatever is there, its kernel with this environment; the caller holds its lock."""
     import nbformat  # here, because what is complete is skipped at once
 
     output, folder = plan["output"], plan["folder"]
@@ -103,7 +93,7 @@ def perform(plan: Mapping, environment: Mapping[str, str] | None = None) -> Run:
         place.mkdir(parents=True, exist_ok=True)
     (folder / results.MARKER).unlink(missing_ok=True)
     started, before = time.time(), _sources(plan["parameters"])
-    with tempfile.TemporaryDirectory(prefix="isogloss-", dir=kernels.short(), ignore_cleanup_errors=True) as scratch:
+    with tempfile.TemporaryDirectory(prefix="isogloss-", dir=kernels.SHORT, ignore_cleanup_errors=True) as scratch:
         told = _environment(plan, Path(scratch)) | dict(environment or {})
         book = kernels.execute(plan["source"], partial, plan["given"], ROOT, told, Path(scratch))
         read = Path(scratch, "inputs.jsonl")
@@ -113,26 +103,27 @@ def perform(plan: Mapping, environment: Mapping[str, str] | None = None) -> Run:
     for leftover in (partial, output.with_suffix(".failed.ipynb")):
         leftover.unlink(missing_ok=True)
     ended = time.time()
-    facts = {name: plan[name] for name in ("run", "notebook", "output", "default")}
-    facts |= {"started": started, "completed": ended, "asked": ended, "seconds": ended - started, "inputs": inputs}
+    facts = {name: plan[name] for name in ("run", "notebook", "output", "default")} | {"inputs": inputs}
+    facts |= {"started": started, "completed": ended, "asked": ended, "seconds": ended - started}
     facts["sources"] = _sources(plan["parameters"]) | before  # a model may have come while it ran
     store.write_json(folder / results.MARKER, store.describe(plan["parameters"]) | facts)
-    return Run(plan["notebook"], plan["run"], "completed", ended - started, folder, output)
+    return ended - started
 
 
 def refuse_absent(values: Mapping) -> None:
-    """Raise LookupError where corpus, languages or model name nothing that is there, or dtype or device no such thing.
+    """Raise LookupError or ValueError where corpus, languages, model, dtype or device is none that can be used.
 
     A mini model needs a recipe, any other a folder or a name that a hub can have; none is loaded or asked for.
-    ValueError for a CSV file that cannot be read, and for a device that torch would not know.
     """
-    corpus, languages, model = (values.get(name) for name in ("corpus", "languages", "model"))
-    hub.check_place(**{name: values[name] for name in ("dtype", "device") if isinstance(values.get(name), str)})
-    if isinstance(corpus, str):
-        damage = [] if corpus.startswith("csv:") else [ValueError]  # is told where it is read, if it is
-        with contextlib.suppress(*damage):
-            _refuse_corpus(_placed(corpus), *map(str, languages if isinstance(languages, list) else []))
-    if not isinstance(model, str) or not model or hub.is_here(model, ROOT):
+    texts = {name: value for name, value in values.items() if isinstance(value, str)}
+    hub.check_place(**{name: texts[name] for name in ("dtype", "device") if name in texts})
+    kind, _, where = texts.get("corpus", "").partition(":")
+    if kind:  # the kernel will read a file or folder of one's own from the root
+        corpus = f"{kind}:{ROOT / os.path.expanduser(where)}" if kind in loading.OWN and where else texts["corpus"]
+        with contextlib.suppress(*[] if kind == "csv" else [ValueError]):  # other damage is told where it is read
+            _refuse_corpus(corpus, *_languages(values))
+    model = texts.get("model", "")
+    if not model or hub.is_here(model, ROOT):
         return
     if re.fullmatch(r"mini[\w.-]*", model):
         from helpers.world import mini  # here: torch takes seconds to import, and most models are there
@@ -163,16 +154,9 @@ def _refuse_corpus(name: str, *languages: str) -> None:
     corpora.load(name, languages, split="test")
 
 
-def _placed(corpus: str) -> str:
-    """The corpus, a file or folder of one's own by its path from the root, from which the kernel will read it."""
-    kind, _, where = corpus.partition(":")
-    return f"{kind}:{ROOT / os.path.expanduser(where)}" if kind in loading.OWN and where else corpus
-
-
-def _conclusions(source: Path, code: list) -> str:
-    """The committed summaries of sweeps, for a notebook that draws them."""
-    reads = any("read_summary" in "".join(cell) for cell in code)
-    return store.digest(sorted((source.parent / "sweeps").glob("*.csv"))) if reads else ""
+def _languages(values: Mapping) -> list[str]:
+    languages = values.get("languages")
+    return [str(language) for language in languages] if isinstance(languages, list) else []
 
 
 def _named(value: object) -> list:
@@ -184,7 +168,7 @@ def _named(value: object) -> list:
     return _facts(path, path.rglob("*") if path.is_dir() else [path])
 
 
-def _facts(base: Path, files) -> list:
+def _facts(base: Path, files: Iterable[Path]) -> list:
     """Name, size and time of each file."""
     facts = [(str(path.relative_to(base)), path.stat()) for path in sorted(files) if path.is_file()]
     return [(name, about.st_size, about.st_mtime_ns) for name, about in facts]
@@ -193,17 +177,15 @@ def _facts(base: Path, files) -> list:
 def _sources(values: Mapping) -> dict[str, str]:
     """What stands now behind names that are no paths: the files of a fetched corpus, the commit of a hub's branch."""
     corpus, model, revision = (str(values.get(name, "")) for name in ("corpus", "model", "revision"))
-    languages, found = values.get("languages"), {}
+    found = {}
     if corpus in registry.CORPORA:
-        asked = set(languages if isinstance(languages, list) else []) - {"eng_Latn" if corpus == "tatoeba" else ""}
+        asked = {*_languages(values)} - {"eng_Latn" if corpus == "tatoeba" else ""}  # comes with every pair
         owner = {file.path: file.language for file in registry.files(corpus)}
         folders = [Path(place) for place in (os.environ.get("ISOGLOSS_DATA"), DATA / "sources") if place]
         facts = [fact for folder in folders for fact in _facts(folder, folder.glob(f"{corpus}/**/*"))]
         found["corpus"] = store.key([fact for fact in facts if not asked or owner.get(fact[0]) in {None, *asked}])
     branch = Path(constants.HF_HUB_CACHE, f"models--{model.replace('/', '--')}", "refs", revision or "main")
-    if os.path.isfile(branch):
-        found["commit"] = branch.read_text().strip()
-    return found
+    return found | ({"commit": branch.read_text().strip()} if os.path.isfile(branch) else {})
 
 
 def _environment(plan: Mapping, scratch: Path) -> dict[str, str]:
@@ -213,6 +195,7 @@ def _environment(plan: Mapping, scratch: Path) -> dict[str, str]:
         "ISOGLOSS_RUN": plan["run"],
         "ISOGLOSS_FOLDER": str(plan["folder"]),
         "ISOGLOSS_INPUTS": str(scratch / "inputs.jsonl"),
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # transformers shows one for each model that it loads
         "PYTHONPATH": os.pathsep.join(filter(None, [str(HOUSE), os.environ.get("PYTHONPATH")])),
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # an inherited Agg would leave outputs empty
     }
