@@ -324,6 +324,7 @@ def test_families_beyond_the_26th_have_names_of_two_letters(monkeypatch):
 @pytest.mark.parametrize(
     "text, message",
     [
+        ("language,sentence,text\n", "line 1: no row after the header"),
         ("language,text\nxx,a\n", "line 1: no column sentence; it has language, text"),
         ("language,sentence,text\nxx,1,a\nxx,2\n", "own.csv, line 3: 2 fields but 3 columns"),
         ("language,sentence,text\nxx,1,a\nxx,2,b", "line 3: the file ends inside a line"),

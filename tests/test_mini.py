@@ -119,11 +119,9 @@ def test_an_encoder_learns_to_guess_masked_words(tmp_path):
 
 def test_loss_is_the_cross_entropy_that_transformers_computes():
     words, model = mini.tokenizer(TINY), mini.untrained(TINY)
-    batch = mini._whole(words(["ba be", "bi bo bu ba"], padding=True, return_tensors="pt")["input_ids"])
-    theirs = model(input_ids=batch["ids"], attention_mask=batch["ids"] > 0, labels=batch["labels"]).loss
-    assert mini._loss(model, **batch).item() / (batch["labels"][:, 1:] >= 0).sum() == pytest.approx(
-        theirs.item(), rel=1e-5
-    )
+    ids = words(["ba be", "bi bo bu ba"], padding=True, return_tensors="pt")["input_ids"]
+    theirs, batch = model(ids, (ids > 0).long(), labels=ids.masked_fill(ids == 0, -100)).loss, mini._shifted(ids)
+    assert mini._loss(model, **batch).item() / (batch["labels"] >= 0).sum() == pytest.approx(theirs.item(), rel=1e-5)
 
 
 def test_an_unknown_recipe_names_the_nearest():

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from helpers import DATA
@@ -27,7 +28,8 @@ SPLITS = {"fit": (0.0, 0.7), "dev": (0.7, 0.8), "test": (0.8, 1.0)}  # the place
 _HALVES = {"fit": (0.0, 0.75), "dev": (0.75, 1.0)}  # of a FLORES dev file, whose devtest is our test
 _SALT = 291  # the first that divides the 1000 ids of PUD into exactly 700, 100 and 200
 _FILES = {"fit": "train", "dev": "dev", "test": "test"}
-_Rows = Iterator[tuple[str, str, str, str | None]]  # language, sentence, text, topic
+_COLUMNS = ["language", "sentence", "text", "topic"]
+_Rows = Iterator[tuple[str, str, str, str | None]]
 
 
 def load(name: str, languages: Sequence[str] | None = None, split: str = "test") -> pd.DataFrame:
@@ -42,7 +44,7 @@ def load(name: str, languages: Sequence[str] | None = None, split: str = "test")
     languages = [languages] if isinstance(languages, str) else list(dict.fromkeys(languages or []))
     if world := world_of(name):
         return world.sentences(_pick(languages, world.members, name), split)
-    table = pd.DataFrame(_READERS[kind](where, languages, split), columns=["language", "sentence", "text", "topic"])
+    table = pd.DataFrame(_READERS[kind](where, languages, split), columns=_COLUMNS)
     if absent := [language for language in languages if language not in set(table["language"])] or table.empty:
         who = f" of {', '.join(absent)}" if languages else ""
         raise LookupError(f"{name} has no sentence{who} in split {split!r}")
@@ -76,9 +78,13 @@ def treebank(name: str, language: str, split: str = "test") -> pd.DataFrame:
         return world.treebank(_pick([language], world.members, name)[0], split)
     files = _treebanks(kind, where, split)
     path, scope = files[_pick([language], files, name)[0]]
-    words = [(language, scope + sentence, *word) for sentence, _, tree in readers.conllu(path) for word in tree]
-    table = pd.DataFrame(words, columns=["language", "sentence", *readers.Word._fields])
-    return table[_within(table["sentence"], SPLITS[split])].reset_index(drop=True) if kind == "pud" else table
+    words = [
+        (language, scope + sentence, *word)
+        for sentence, _, tree in readers.conllu(path)
+        if kind == "ud" or _inside(sentence, SPLITS[split])
+        for word in tree
+    ]
+    return pd.DataFrame(words, columns=["language", "sentence", *readers.Word._fields])
 
 
 def first(table: pd.DataFrame, n: int) -> pd.DataFrame:
@@ -185,23 +191,20 @@ def _found(pattern: str) -> list[Path]:
     return [path for folder in reversed(_folders()) for path in sorted(folder.glob(pattern))]
 
 
-def _within(keys: Iterable[str], share: tuple[float, float]) -> list[bool]:
-    """Which keys fall into a share: each has a fixed place in [0, 1) by the first 48 bits of its sha256."""
-    low, high = share
-    places = (int.from_bytes(hashlib.sha256(f"{_SALT}:{key}".encode()).digest()[:6], "big") / 2**48 for key in keys)
-    return [low <= place < high for place in places]
+def _inside(key: str, share: tuple[float, float]) -> bool:
+    """Whether a key falls into a share: it has a fixed place in [0, 1) by the first 48 bits of its sha256."""
+    place = int.from_bytes(hashlib.sha256(f"{_SALT}:{key}".encode()).digest()[:6], "big") / 2**48
+    return share[0] <= place < share[1]
 
 
 def _aligned(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """The rows with the sentences of every language in the order of the first; an error where some are lacking."""
-    full = table["sentence"].nunique()
-    counts = table.groupby("language", sort=False)["sentence"].nunique()
+    full, counts = table["sentence"].nunique(), table["language"].value_counts(sort=False)
     if counts.min() < full:
         lack = f"{counts.idxmin()} has {counts.min()} of {full} sentences"
         raise ValueError(f"{name}: {lack}; get its file again or leave it out")
-    return table.sort_values(
-        ["language", "sentence"], key=lambda column: pd.Series(pd.factorize(column)[0], column.index), ignore_index=True
-    )
+    places = [pd.factorize(table[column])[0] for column in ("sentence", "language")]
+    return table.iloc[np.lexsort(places)].reset_index(drop=True)
 
 
 def _sib200(_: str, languages: list[str], split: str) -> _Rows:
@@ -216,9 +219,9 @@ def _flores(where: str, languages: list[str], split: str) -> _Rows:
     part = "devtest" if split == "test" else "dev"
     files = {path.stem: path for suffix in (part, "jsonl") for path in sorted(Path(where, part).glob(f"*.{suffix}"))}
     for language in _pick(languages, files, f"flores:{where}"):
-        texts = {f"{part}:{number}": text for number, text in enumerate(readers.texts(files[language]), 1)}
-        kept = _within(texts, _HALVES[split]) if part == "dev" else [True] * len(texts)
-        yield from ((language, id, text, None) for (id, text), keep in zip(texts.items(), kept) if keep)
+        for number, text in enumerate(readers.texts(files[language]), 1):
+            if part == "devtest" or _inside(f"{part}:{number}", _HALVES[split]):
+                yield language, f"{part}:{number}", text, None
 
 
 def _tatoeba(_: str, languages: list[str], split: str) -> _Rows:
@@ -232,18 +235,17 @@ def _tatoeba(_: str, languages: list[str], split: str) -> _Rows:
         own, other = readers.lines(path), readers.lines(english)
         if len(own) != len(other):
             raise ValueError(f"{path} has {len(own)} lines but {english.name} has {len(other)}; get both again")
-        kept = [number for number, keep in enumerate(_within(other, SPLITS[split])) if keep]
         for side, texts in ((language, own), ("eng_Latn", other)):
             if not languages or side in languages:
-                yield from ((side, f"{pair}:{number + 1}", texts[number], None) for number in kept)
+                rows = enumerate(zip(texts, other), 1)
+                yield from ((side, f"{pair}:{n}", text, None) for n, (text, key) in rows if _inside(key, SPLITS[split]))
 
 
 def _csv(where: str, languages: list[str], split: str) -> _Rows:
     """Columns language, sentence, text; topic and split where given, else the split follows the sentence id."""
-    columns = ["language", "sentence", "text"]
-    table = pd.DataFrame(readers.records(Path(where), {*columns}, {"split": ("pretrain", *SPLITS)}))
+    table = pd.DataFrame(readers.records(Path(where), ("pretrain", *SPLITS)))
     if "split" not in table:
-        inside = _within(table["sentence"], SPLITS.get(split, (0, 0)))  # nothing is for pretraining
+        inside = table["sentence"].map(lambda key: _inside(key, SPLITS.get(split, (0, 0))))  # nothing for pretraining
     elif (counts := table.groupby("sentence")["split"].nunique()).max() > 1:
         raise ValueError(f"{where}: sentence {counts.idxmax()!r} is in {counts.max()} splits; a meaning has one")
     else:
@@ -251,7 +253,7 @@ def _csv(where: str, languages: list[str], split: str) -> _Rows:
     chosen = _pick(languages, table["language"].unique(), f"csv:{where}")
     rows = table[inside][lambda x: x["language"].isin(chosen)]
     rows = rows.sort_values("language", key=lambda x: x.map(chosen.index), kind="stable")
-    return rows.assign(topic=rows.get("topic"))[[*columns, "topic"]].itertuples(index=False, name=None)
+    return rows.assign(topic=rows.get("topic"))[_COLUMNS].itertuples(index=False, name=None)
 
 
 def _trees(kind: str, where: str, languages: list[str], split: str) -> _Rows:
@@ -259,16 +261,15 @@ def _trees(kind: str, where: str, languages: list[str], split: str) -> _Rows:
     files = _treebanks(kind, where, split)
     for language in _pick(languages, files, f"{kind}:{where}".rstrip(":")):
         path, scope = files[language]
-        sentences = list(readers.conllu(path))
-        kept = _within([x[0] for x in sentences], SPLITS[split]) if kind == "pud" else [True] * len(sentences)
-        yield from ((language, scope + x[0], x[1], None) for x, keep in zip(sentences, kept) if keep)
+        for sentence, text, _ in readers.conllu(path):
+            if kind == "ud" or _inside(sentence, SPLITS[split]):
+                yield language, scope + sentence, text, None
 
 
 def _treebanks(kind: str, where: str, split: str) -> dict[str, tuple[Path, str]]:
     """Language -> its file and the scope of its ids; UD codes without a FLORES id stay as they are."""
-    own = Path(where).rglob(f"*-ud-{_FILES[split]}.conllu")
-    files = {}
-    for path in _found("pud/*_pud-ud-test.conllu") if kind == "pud" else sorted(own):
+    paths, files = _found("pud/*_pud-ud-test.conllu"), {}
+    for path in paths if kind == "pud" else sorted(Path(where).rglob(f"*-ud-{_FILES[split]}.conllu")):
         bank = path.name.split("-ud-")[0]
         language = registry.treebank_id(bank)
         if kind == "ud" and language in files:
@@ -277,11 +278,5 @@ def _treebanks(kind: str, where: str, split: str) -> dict[str, tuple[Path, str]]
     return files
 
 
-_READERS = {
-    "sib200": _sib200,
-    "pud": partial(_trees, "pud"),
-    "ud": partial(_trees, "ud"),
-    "tatoeba": _tatoeba,
-    "flores": _flores,
-    "csv": _csv,
-}
+_READERS = dict(sib200=_sib200, tatoeba=_tatoeba, flores=_flores, csv=_csv)
+_READERS |= {kind: partial(_trees, kind) for kind in ("pud", "ud")}

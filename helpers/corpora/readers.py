@@ -1,15 +1,15 @@
 """Readers of the file formats that corpora come in: lines, TSV, CSV, JSON lines, CoNLL-U.
 
-One idea: a damaged file never becomes a smaller corpus. Each reader checks what its format promises and raises
-ValueError with the file, the line and what to do. (The `conllu` package was tried: its errors name neither file nor
-line, it lets heads beyond the sentence pass, and takes five times as long.)
+A damaged file never becomes a smaller corpus: each reader checks what its format promises and raises ValueError with
+the file, the line and what to do. (The `conllu` package was tried: its errors name neither file nor line, it lets
+heads beyond the sentence pass, and takes five times as long.)
 """
 
 import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,10 +27,8 @@ def _text(path: Path) -> str:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ValueError(f"{path}, line {line}: not UTF-8 at byte {error.start}; get or save the file again") from error
     if not text.endswith("\n"):
-        line = text.count("\n") + 1
-        raise ValueError(
-            f"{path}, line {line}: the file ends inside a line; get it again, or end the line if it is whole"
-        )
+        line, move = text.count("\n") + 1, "get it again, or end the line if it is whole"
+        raise ValueError(f"{path}, line {line}: the file ends inside a line; {move}")
     return text
 
 
@@ -56,39 +54,34 @@ def texts(path: Path) -> list[str]:
     return rows
 
 
-def records(path: Path, needed: set[str], choices: dict[str, tuple[str, ...]]) -> list[dict[str, str]]:
-    """One dict per row of a CSV (a TSV by its suffix) with a header; `choices` are the values a column may hold."""
-    rows = csv.reader(
-        io.StringIO(_text(path), newline=""), delimiter="\t" if path.suffix == ".tsv" else ",", strict=True
-    )
+def records(path: Path, splits: Sequence[str]) -> list[dict[str, str]]:
+    """One dict per row of a CSV (a TSV by its suffix) with a header, at least language, sentence and text."""
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    rows, found = csv.reader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True), []
     try:
         header = next(rows)
-        if lacking := needed - set(header):
+        if lacking := {"language", "sentence", "text"} - {*header}:
             raise ValueError(f"no column {', '.join(sorted(lacking))}; it has {', '.join(header)}")
-        return [_record(header, row, choices) for row in rows]
+        for row in rows:
+            if len(row) != len(header):
+                raise ValueError(f"{len(row)} fields but {len(header)} columns; quote texts that hold a comma")
+            found.append(dict(zip(header, row)))
+            if (split := found[-1].get("split", splits[0])) not in splits:
+                raise ValueError(f"split {split!r}; it is one of {', '.join(splits)}")
+        if not found:
+            raise ValueError("no row after the header")
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path}, line {rows.line_num}: {error}") from error
-
-
-def _record(header: list[str], row: list[str], choices: dict[str, tuple[str, ...]]) -> dict[str, str]:
-    if len(row) != len(header):
-        raise ValueError(f"{len(row)} fields but {len(header)} columns; quote texts that hold a comma")
-    found = dict(zip(header, row))
-    for column in choices.keys() & found.keys():
-        if found[column] not in choices[column]:
-            raise ValueError(f"{column} {found[column]!r}; it is one of {', '.join(choices[column])}")
     return found
 
 
 class Word(NamedTuple):
     """One syntactic word of a CoNLL-U sentence."""
 
-    token: int
-    "from 1"
+    token: int  # from 1
     form: str
     upos: str
-    head: int
-    "0 is the root"
+    head: int  # 0 is the root
     deprel: str
 
 

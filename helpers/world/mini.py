@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 from filelock import Timeout
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers import XLMRobertaConfig as EncoderConfig
@@ -196,16 +197,15 @@ def _update(model, optimiser: torch.optim.Optimizer, batch: dict, made: Recipe, 
     decay = 0.55 + 0.45 * np.cos(np.pi * step / made.steps)
     for group in optimiser.param_groups:
         group["lr"] = made.rate * min(1.0, step / made.warmup) * decay
-    parameters = list(model.parameters())
-    labels = max(1, int((batch["labels"][:, 0 if made.encoder else 1 :] >= 0).sum()))
+    parameters, labels = list(model.parameters()), max(1, int((batch["labels"] >= 0).sum()))
 
     def gradients(half: int) -> tuple[float, tuple[torch.Tensor, ...]]:
         loss = _loss(model, **{name: values[half::2] for name, values in batch.items()})
         return loss.item(), torch.autograd.grad(loss, parameters)
 
     losses, parts = zip(*_threads().map(gradients, range(2)))
-    for p, gradient in zip(parameters, torch._foreach_div(torch._foreach_add(*parts), labels)):
-        p.grad = gradient
+    for p, one, other in zip(parameters, *parts):
+        p.grad = (one + other) / labels
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimiser.step()
     return sum(losses) / labels
@@ -221,12 +221,9 @@ def _loss(model, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
     A decoder needs no mask: padding stands to the right, where no real token looks.
     """
-    if isinstance(model, LlamaForCausalLM):
-        states, head, labels = model.model(input_ids=ids).last_hidden_state[:, :-1], model.lm_head, labels[:, 1:]
-    else:
-        states, head = model.roberta(input_ids=ids, attention_mask=(ids > 0).long()).last_hidden_state, model.lm_head
-    wanted = labels >= 0
-    return torch.nn.functional.cross_entropy(head(states[wanted]), labels[wanted], reduction="sum")
+    mask = (ids > 0).long() if isinstance(model, Encoder) else None
+    states, wanted = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state, labels >= 0
+    return cross_entropy(model.lm_head(states[wanted]), labels[wanted], reduction="sum")
 
 
 def _batches(made: Recipe, words: PreTrainedTokenizerFast, done: int) -> Iterator[tuple[int, dict]]:
@@ -242,11 +239,12 @@ def _batches(made: Recipe, words: PreTrainedTokenizerFast, done: int) -> Iterato
             step = chunk * CHUNK + i + 1
             if done < step <= made.steps:
                 batch = pad_sequence(ids[place * made.batch : (place + 1) * made.batch], batch_first=True)
-                yield step, _masked(batch, step) if made.encoder else _whole(batch)
+                yield step, _masked(batch, step) if made.encoder else _shifted(batch)
 
 
-def _whole(ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    return dict(ids=ids, labels=ids.masked_fill(ids == 0, -100))
+def _shifted(ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Every position is labelled with the token that follows; -100 where none does."""
+    return dict(ids=ids, labels=pad(ids.masked_fill(ids == 0, -100)[:, 1:], (0, 1), value=-100))
 
 
 def _masked(ids: torch.Tensor, step: int) -> dict:

@@ -53,9 +53,8 @@ class World:
 
     @cached_property
     def _held_out(self) -> dict[str, dict[str, Meaning]]:
-        drawn = iter(
-            dict.fromkeys(islice(self._draw(growing.stream(self.seed, "meanings")), 20 * sum(SPLITS.values())))
-        )
+        drawn = self._draw(growing.stream(self.seed, "meanings"))
+        drawn = iter(dict.fromkeys(islice(drawn, 20 * sum(SPLITS.values()))))
         return {split: {f"{split}-{i:03d}": next(drawn) for i in range(n)} for split, n in SPLITS.items()}
 
     def sentences(self, languages: list[str] | None = None, split: str = "test", paraphrase: bool = False):
