@@ -216,7 +216,7 @@ def test_a_trade_is_called_so_only_where_form_falls():
     partly = pd.concat([down, up.assign(layer=3), up.assign(layer=4)])
     assert findings.trade_off(partly, "pool")[0] == "mean: form is given up in some places."
     still = curve({("meaning", "within"): (0.7, 0.7), ("form", "within"): (0.9, 0.9)}).assign(pool="mean")
-    assert findings.trade_off(still, "pool")[0] == "mean: meaning does not rise, form does not fall."
+    assert findings.trade_off(still, "pool")[0] == "mean: neither does meaning rise nor form fall."
     later = pd.concat([up, down[down.step == 50].assign(step=90)])
     said, table = findings.trade_off(later, "pool")
     assert said == "mean: form is told early and then lost in most places."

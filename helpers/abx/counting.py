@@ -19,7 +19,6 @@ from helpers.common.lookup import known
 PAIRWISE = ("meaning", "form", "conflict")  # over two sentences, i and j
 DISTANCES = ("cosine", "angular", "euclidean")  # angular orders as cosine does
 CENTRES = ("none", "language")
-
 Array = torch.Tensor | np.ndarray
 Names = Sequence[str]
 
@@ -49,12 +48,10 @@ class Points(NamedTuple):
 
 def points(embeddings: Array, languages: Names, distance: str = "cosine", centre: str = "none") -> Points:
     """The embeddings, checked and centred, as the points that the distance compares; see `Points`."""
-    known(distance, DISTANCES, "distance")
-    known(centre, CENTRES, "centring")
     values = centred = _checked(embeddings, languages)
-    if centre == "language":
+    if known(centre, CENTRES, "centring") == "language":
         centred = values - values.mean(1, keepdim=True, dtype=torch.float64).to(values.dtype)
-    if distance == "euclidean":
+    if known(distance, DISTANCES, "distance") == "euclidean":
         # Whole numbers stay whole when their rounded mean goes, so their ties stay exact; far-off clouds come near.
         units = (centred.double() - centred.double().mean((0, 1)).round()).flatten(0, 1)
         bias = units.square().sum(-1) / -2  # x.a - a.a / 2 orders as -|x - a|
@@ -108,38 +105,30 @@ def blocks(points: Points, width: float = 1) -> Iterator[tuple[int, int, torch.T
 
     Rows per block follow from a fixed memory, `width` numbers per similarity, so it does not grow with the corpus.
     """
-    units, size = points.units, points.languages
-    limit = 2**25 if units.device.type == "cpu" else 2**29  # bytes
+    units, limit = points.units, 2**25 if points.units.device.type == "cpu" else 2**29  # bytes
     rows = int(min(points.sentences, max(1, limit / (len(units) * units.element_size() * width))))
     memory = units.new_empty((rows, len(units)))
-    for x in range(size):
-        for start in range(0, points.sentences, rows):
-            here = x * points.sentences + start
-            block = memory[: min(rows, points.sentences - start)]
-            queries = units[here : here + len(block)]
-            torch.mm(queries, units.T, out=block)
+    for x, own in enumerate(units.split(points.sentences)):
+        for place, queries in enumerate(own.split(rows)):
+            block = torch.mm(queries, units.T, out=memory[: len(queries)])
             if points.bias is not None:
                 block += points.bias
             # A product may add up in another order at its edges, and equal columns then differ in the last bit.
             block[:, points.copies] = block[:, points.originals]
-            yield x, start, block.view(len(block), size, points.sentences)
+            yield x, place * rows, block.view(len(block), points.languages, points.sentences)
 
 
-def counts(points: Points, every: bool) -> dict[str, np.ndarray]:
-    """Twice the wins plus the ties of each counted variant, [language of X, other language]."""
-    counts = np.zeros((4, points.languages, points.languages), np.int64)
-    for x, start, block in blocks(points):
-        counts[:, x] += _tally(block.cpu().numpy(), x, start, every)
+def counts(points: Points, every: bool) -> dict:
+    """Twice the wins plus the ties of each counted variant, [language of X, other language]; threads share rows."""
+    counts, threads = np.zeros((4, points.languages, points.languages), np.int64), torch.get_num_threads()
+    with ThreadPoolExecutor(threads) as pool:  # not numba's own threads: those may not be entered twice
+        for x, start, block in blocks(points):
+            values = block.cpu().numpy()
+            ordered = np.sort(values[:, x]) if every else values[:, x, :0]
+            edges = pairwise(np.linspace(0, len(values), threads + 1).astype(int))
+            work = [pool.submit(_count, values[a:b], ordered[a:b], x, start + a) for a, b in edges]
+            counts[:, x] += sum(job.result() for job in work)
     return dict(zip((*PAIRWISE, "form_all"), counts))
-
-
-def _tally(values: np.ndarray, x: int, start: int, every: bool) -> np.ndarray:
-    """Counts [variant, language] of a block, each similarity read once while it is in cache; threads share rows."""
-    ordered = np.sort(values[:, x]) if every else values[:, x, :0]
-    edges = np.linspace(0, len(values), torch.get_num_threads() + 1).astype(int)
-    with ThreadPoolExecutor(len(edges) - 1) as pool:  # not numba's own threads: those may not be entered twice
-        work = [pool.submit(_count, values[a:b], ordered[a:b], x, start + a) for a, b in pairwise(edges)]
-        return sum(job.result() for job in work)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -149,6 +138,7 @@ def _win(a, b):
 
 @numba.njit(nogil=True, cache=True)
 def _count(block, ordered, x, start):
+    """Counts [variant, language] of a block, each similarity read once while it is in cache."""
     counts = np.zeros((4, block.shape[1]), np.int64)
     for row in range(block.shape[0]):
         own, i = block[row, x], start + row
@@ -170,7 +160,7 @@ def _count(block, ordered, x, start):
 
 @numba.njit(nogil=True, cache=True)
 def _count_above(ordered, other, left_out):
-    """Wins of all ordered values but one over all others, by binary search."""
+    """Wins of all ordered values but one over all others."""
     total, size = 0, len(ordered)
     for value in other:
         left = np.searchsorted(ordered, value)
@@ -181,10 +171,10 @@ def _count_above(ordered, other, left_out):
 
 
 def wins(block: torch.Tensor, x: int, start: int, variant: str) -> torch.Tensor:
-    """Of each row and language against sentence j: 2 a win, 1 a tie, 0 a loss or j = i, as int8."""
+    """`meaning` or `form` of each row and language against sentence j: 2 a win, 1 a tie, 0 a loss or j = i, as int8."""
     rows = torch.arange(len(block), device=block.device)
     mate, own = block[rows, :, start + rows][..., None], block[:, x : x + 1]
-    left, right = {"meaning": (mate, block), "form": (own, block), "conflict": (mate, own)}[variant]
-    wins = (left > right).to(torch.int8) + (left >= right)
+    left = mate if variant == "meaning" else own
+    wins = (left > block).to(torch.int8) + (left >= block)
     wins[rows, :, start + rows] = 0
     return wins

@@ -3,13 +3,13 @@
 import pandas as pd
 
 KEYS = ("corpus", "pool", "variant", "pairs", "layer")
+SUNK = 0.05
 
 
 def changes(curves: pd.DataFrame) -> pd.DataFrame:
-    """table[*keys, first, last, change, low, high, sunk]: accuracy at the first and the last step, layers if one step.
+    """table[*keys, first, last, change, low, high, sunk]: accuracy at the first and the last step, layer if one step.
 
-    The interval takes the far ends of both, so it is wider than one of paired replicates would be. `sunk` is how far
-    the interval at the end lies below that at the peak.
+    low and high take the far ends of both intervals; `sunk` is how far the last interval lies below that at the peak.
     """
     over = "step" if curves["step"].nunique() > 1 else "layer"
     keys = [key for key in KEYS if key in curves and key != over]
@@ -20,14 +20,13 @@ def changes(curves: pd.DataFrame) -> pd.DataFrame:
     return found.assign(low=last.low - first.high, high=last.high - first.low, sunk=peak.low - last.high).reset_index()
 
 
-def trade_off(curves: pd.DataFrame, by: str, least: float = 0.05) -> tuple[str, pd.DataFrame]:
+def trade_off(curves: pd.DataFrame, by: str) -> tuple[str, pd.DataFrame]:
     """Whether form is lost while meaning is gained, for each value of `by`: a sentence, and a table of what changed.
 
-    `curves` is table[step, layer, variant, pairs, accuracy, low, high] and `by`. A case is a layer, pooling and kind of
-    pair; it rises or falls from the first to the last step, or sinks by more than `least` from a peak.
+    A case is a layer, pooling and kind of pair; it rises or falls from first to last, or sinks below a peak by SUNK.
     """
     moved = changes(curves[curves["variant"].isin(("meaning", "form")) & (curves["pairs"] != "all")])
-    moved = moved.assign(cases=1, rises=moved.low > 0, falls=moved.high < 0, sinks=moved.sunk > least)
+    moved = moved.assign(cases=1, rises=moved.low > 0, falls=moved.high < 0, sinks=moved.sunk > SUNK)
     counts = {name: (name, "sum") for name in ("cases", "rises", "falls", "sinks")}
     table = moved.groupby([by, "variant"], sort=False).agg(**counts, first=("first", "mean"), last=("last", "mean"))
     said = [f"{name}: {_traded(rows.loc[name])}" for name, rows in table.groupby(level=0, sort=False)]
@@ -36,10 +35,8 @@ def trade_off(curves: pd.DataFrame, by: str, least: float = 0.05) -> tuple[str, 
 
 def _traded(rows: pd.DataFrame) -> str:
     form, meaning = rows.loc["form"], rows.loc["meaning"]
-    if form.sinks > form.falls and 5 * form.sinks > form.cases:
-        return f"form is told early and then lost in {'most' if 2 * form.sinks > form.cases else 'some'} places"
-    if form.falls:
-        return f"form is given up in {'most' if 2 * form.falls > form.cases else 'some'} places"
-    return (
-        "meaning is added to form, not traded for it" if meaning.rises else "meaning does not rise, form does not fall"
-    )
+    early = form.sinks > form.falls and 5 * form.sinks > form.cases
+    if lost := form.sinks if early else form.falls:
+        where = "most" if 2 * lost > form.cases else "some"
+        return f"form is {'told early and then lost' if early else 'given up'} in {where} places"
+    return "meaning is added to form, not traded for it" if meaning.rises else "neither does meaning rise nor form fall"

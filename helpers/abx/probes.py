@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from helpers import corpora
 from helpers.abx import profiles
 from helpers.abx.counting import Names
-from helpers.common import stats
+from helpers.common import stats, store
 from helpers.common.lookup import known
 from helpers.embeddings import activations
 from helpers.embeddings.activations import Activations
@@ -29,27 +29,23 @@ AT = ["step", "layer", "language"]
 def probe_series(
     scores: pd.DataFrame, corpus: str, sources: Names = (), seed: int = 0, **at: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`probe_model` of every checkpoint, with the columns step and weights, and its `associations` with ABX.
+    """`probe_model` of every checkpoint (empty without labels), and its `associations` with scores of `profile_series`.
 
-    `scores` come from `profile_series`, and their languages are read; `sources` (empty: six, evenly spread) are trained
-    in; `at` is what `over_checkpoints` takes. Without labels in the corpus the first table is empty.
+    Probes are trained in `sources` (empty: six, evenly spread); `at` is what `over_checkpoints` takes.
     """
     pairs = scores[(scores["pairs"] == "one") & (scores["pool"] == "mean")]
     languages = list(pairs["p"].unique())
     sources = list(sources) or spread(languages)
     tables, found = tasks(corpus, sources, languages), pd.DataFrame()
     if tables:
-        data = {label: [profiles.contents(table) for table in both] for label, both in tables.items()}
+        data = {label: [store.key(table.to_csv()) for table in both] for label, both in tables.items()}
         score = partial(probe_model, tables=tables, sources=sources)
         found = profiles.over_checkpoints(score, {"data": data, "sources": sources}, **at)
     return found, associations(pairs, found, sources, seed)
 
 
 def tasks(corpus: str, sources: Names, languages: Names) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
-    """Label -> (training table of the sources, test table of the languages) for what a corpus has labels of.
-
-    Training is on `fit`, test on `test`: at most 200 sentences for topic, and 60 of a treebank for upos.
-    """
+    """Label -> (table of the sources in `fit`, table of the languages in `test`) for what a corpus has labels of."""
     chosen = {"fit": list(sources), "test": list(languages)}
     plain = [corpora.load(corpus, names, split) for split, names in chosen.items()]
     labelled = all(table["topic"].notna().all() for table in plain)
@@ -61,10 +57,7 @@ def tasks(corpus: str, sources: Names, languages: Names) -> dict[str, tuple[pd.D
 
 
 def probe_model(lm: LanguageModel, tables: Mapping[str, tuple], sources: Names) -> pd.DataFrame:
-    """`probe_scores` of every layer for each label of `tables`, label -> (training table, test table).
-
-    The tables of "upos" are treebanks, and words are read; those of other labels hold sentences.
-    """
+    """`probe_scores` of every layer for each label of `tasks`: "upos" is read of words, others of sentences."""
     parts = []
     for label, both in tables.items():
         read = activations.words if label == "upos" else activations.embed
@@ -82,9 +75,8 @@ def probe_scores(train: Activations, test: Activations, label: str, sources: Nam
     """
     known(label, train.table.columns, "column")
     kept = train.where(language=list(sources))
-    if shared := sorted(set(kept.table["sentence"]) & set(test.table["sentence"]), key=str):
-        some = ", ".join(map(str, shared[:3]))
-        raise ValueError(f"{len(shared)} sentences are in both training and test ({some}); take them from two splits")
+    if shared := {*kept.table["sentence"]} & {*test.table["sentence"]}:
+        raise ValueError(f"{len(shared)} sentences are in both training and test; take them from two splits")
     answers, expected = kept.table[label].to_numpy(), test.table[label].to_numpy()
     if len(set(answers)) < 2:
         raise ValueError(f"{len(set(answers))} label in {len(answers)} rows of {label}; a probe needs two at least")
@@ -100,20 +92,14 @@ def probe_scores(train: Activations, test: Activations, label: str, sources: Nam
 
 
 def by_language(pairs: pd.DataFrame, partners: Names) -> pd.DataFrame:
-    """table[step, layer, language, meaning, form, top1]: means over a language's pairs with partners, both directions.
-
-    `pairs` is table[step, layer, variant, p, q, accuracy]. A language is no partner of its own.
-    """
+    """table[step, layer, language, meaning, form, top1]: means over a language's pairs with partners, both ways."""
     both = pd.concat([pairs, pairs.rename(columns={"p": "q", "q": "p"})])
     both = both[both["q"].isin(partners)].rename(columns={"p": "language"})
     return both.pivot_table("accuracy", AT, "variant").reset_index()
 
 
 def associations(pairs: pd.DataFrame, found: pd.DataFrame, sources: Names, seed: int) -> pd.DataFrame:
-    """`association` of meaning with top-1 retrieval, and of meaning and form with each task in languages never seen.
-
-    `pairs` is as in `by_language`; `found` are `probe_scores` with a column step, or empty.
-    """
+    """`association` of meaning with top-1 retrieval, and of meaning and form with each task in languages never seen."""
     parts = [association(by_language(pairs, pairs["p"].unique()), "meaning", "top1", seed=seed)]
     faced, unseen = by_language(pairs, sources), found[~found["seen"]] if len(found) else found
     for task, rows in unseen.groupby("task", sort=False) if len(unseen) else ():
@@ -125,10 +111,9 @@ def associations(pairs: pd.DataFrame, found: pd.DataFrame, sources: Names, seed:
 def association(table: pd.DataFrame, x: str, y: str, *, n: int = 200, seed: int = 0) -> pd.DataFrame:
     """table[x, y, kind, r, low, high, n]: Spearman's correlation of two columns, `raw` and `partial`.
 
-    `partial` holds the ranks of step and layer fixed, those that vary. Intervals resample whole languages.
+    `partial` holds the ranks of step and layer fixed. Intervals resample whole languages.
     """
-    table = table.dropna(subset=[x, y])
-    kinds = {"raw": [], "partial": [name for name in ("step", "layer") if table[name].nunique() > 1]}
+    table, kinds = table.dropna(subset=[x, y]), {"raw": [], "partial": ["step", "layer"]}
 
     def both(rows: pd.DataFrame) -> list[float]:
         return [stats.partial_correlation(rows[x], rows[y], rows[held], ranks=True) for held in kinds.values()]
@@ -139,5 +124,5 @@ def association(table: pd.DataFrame, x: str, y: str, *, n: int = 200, seed: int 
 
 def spread(languages: Names, most: int = 6) -> list[str]:
     """At most so many of the languages, evenly spaced in their order and no more than half: sources for a probe."""
-    places = np.linspace(0, len(languages), min(most, max(1, len(languages) // 2)), endpoint=False).astype(int)
-    return [languages[place] for place in places]
+    places = np.linspace(0, len(languages), min(most, max(1, len(languages) // 2)), endpoint=False)
+    return [languages[int(place)] for place in places]

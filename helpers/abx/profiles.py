@@ -5,6 +5,7 @@ A profile is one long table, a row for every ordered pair of languages and one w
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import product
 
@@ -43,42 +44,34 @@ def series(name: str, revision: str = "", most: int = 0) -> pd.DataFrame:
 
     The first and the last are kept. One row, with step 0, for a model that has no series or when a revision is named.
     """
-    alone = pd.DataFrame({"step": [0], "revision": [revision], "subfolder": [""]})
-    try:
-        found = alone if revision else models.checkpoints(name)[["step", "revision", "subfolder"]]
-    except LookupError:
-        return alone
+    found = pd.DataFrame({"step": [0], "revision": [revision], "subfolder": [""]})
+    with suppress(LookupError):
+        found = found if revision else models.checkpoints(name)[[*found]]
     places = np.unique(np.linspace(len(found) - 1, 0, most or len(found)).round().astype(int))
     return found.iloc[places].reset_index(drop=True)
 
 
-def over_checkpoints(
-    score: Callable, plan: Mapping, model: str, revision: str, most: int, **options: str
-) -> pd.DataFrame:
+def over_checkpoints(score: Callable, plan: dict, model: str, revision: str, most: int, **how: str) -> pd.DataFrame:
     """`score(lm)` of every checkpoint of `series`, with the columns step and weights (a hash) in front.
 
-    One model is in memory at a time, loaded with the `options` of `models.load`, and its table is stored before the
+    One model is in memory at a time, loaded with the options `how`, and its table is stored before the
     next comes, so a stopped run goes on at the next checkpoint. The key of a table in data/cache/abx holds the `plan`
     (data and parameters), the model's name, revision and hash of weights, and the code of ROOMS.
     """
     parts = {}
     for at in progress(list(series(model, revision, most).itertuples()), "checkpoints"):
-        lm = models.load(model, at.revision, at.subfolder, **options)
+        lm = models.load(model, at.revision, at.subfolder, **how)
         about = models.identity(lm)
         parts[at.step, about["weights"]] = store.cached("abx", {**about, **plan}, partial(score, lm), *ROOMS)
         del lm  # before the next one is loaded
     return _stacked(parts, "step", "weights")
 
 
-def contents(table: pd.DataFrame) -> str:
-    """Twelve hex digits that name the contents of a table."""
-    return store.key(table.to_csv(index=False))
-
-
 def profile_series(table: pd.DataFrame, groups: Groups, n: int = 100, seed: int = 0, **at: str) -> pd.DataFrame:
     """`profile_model` of every checkpoint, with the columns step and weights; `at` is what `over_checkpoints` takes."""
     asked = {"groups": groups, "n": n, "seed": seed}
-    return over_checkpoints(partial(profile_model, table=table, **asked), {"data": contents(table), **asked}, **at)
+    plan = {"data": store.key(table.to_csv()), **asked}
+    return over_checkpoints(partial(profile_model, table=table, **asked), plan, **at)
 
 
 def profile_model(lm: LanguageModel, table: pd.DataFrame, groups: Groups, n: int = 100, seed: int = 0) -> pd.DataFrame:
@@ -105,10 +98,8 @@ def profile(states: Activations, groups: Groups, n: int = 100, seed: int = 0) ->
 def controls(
     states: Activations, groups: Groups, layer: int, *, n: int = 100, seed: int = 0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What could fool the scores of one layer: table[variant, all, within, across], and what characters give away.
-
-    The first has every variant, plain and with language means removed, and meaning with translations shuffled; the
-    second is table[baseline, variant, pairs, accuracy, low, high] of `scoring.surface`.
+    """What could fool the scores of a layer: table[variant, all, within, across] of all variants, plain, centred and
+    with translations shuffled; and table[baseline, variant, pairs, accuracy, low, high] of `scoring.surface`.
     """
     values, languages, cells, parts = states.parallel(layer), states.languages, {}, {}
     for centre, note in {"none": "", "language": ", centred by language"}.items():
@@ -116,7 +107,7 @@ def controls(
         cells |= {variant + note: accuracy[None] for variant, accuracy in found.items()}
     cells["meaning, translations shuffled"] = scoring.null(values, languages, 10, seed=seed).mean(0)[None]
     for baseline, (distance, seen) in scoring.surface(states.table).items():
-        drawn = scoring.bootstrap(seen, languages, _draws(states, n, seed), distance=distance)
+        drawn = scoring.bootstrap(seen, languages, _draws(states, n, seed), distance)
         parts[baseline] = _intervals(_means(drawn, languages, groups))
     variants = _means(cells, languages, groups).loc[0].unstack(sort=False).reset_index()
     return variants, _stacked(parts, "baseline")
@@ -126,10 +117,9 @@ def edited(
     lm: LanguageModel, before: Activations, groups: Groups, corpus: str, revision: str, run: str, **draws: int
 ) -> pd.DataFrame:
     """`effects` of one of each kind of the edits that notebook 02 saved; empty where there is no such run."""
-    try:
+    plans = {}
+    with suppress(LookupError):
         plans = hooks.load(results.latest("edits.safetensors", corpus, lm.name, revision, run))
-    except LookupError:
-        plans = {}
     return effects(lm, before, one_of_each(plans), groups, **draws)
 
 
@@ -143,8 +133,7 @@ def effects(
 ) -> pd.DataFrame:
     """table[edit, variant, pairs, change, low, high, before, after] at the last layer, under each list of edits.
 
-    `before` are the untouched states of the same sentences. Both sides resample the same sentences, so the interval is
-    that of a paired difference.
+    `before` are the untouched states of the same sentences; the interval is that of a paired difference.
     """
     drawn, layer, languages, parts = _draws(before, n, seed), before.layers[-1], before.languages, {}
     old = _means(_replicates(before.parallel(layer), languages, drawn), languages, groups)
@@ -164,17 +153,16 @@ def _stacked(parts: Mapping, *names: str) -> pd.DataFrame:
 
 def _draws(states: Activations, n: int, seed: int) -> np.ndarray:
     """Weights [draw, sentence]: first the sentences as they are, then `n` resamples."""
-    sentences = len(states.sentences)
-    return np.concatenate([np.ones((1, sentences), int), stats.weights(sentences, n, seed)])
+    return np.pad(stats.weights(len(states.sentences), n, seed), ((1, 0), (0, 0)), constant_values=1)
 
 
-def _replicates(values: Array, languages: Names, drawn: np.ndarray) -> dict[str, np.ndarray]:
+def _replicates(values: Array, languages: Names, drawn: np.ndarray) -> scoring.Shares:
     """Variant -> accuracies [draw, p, q] of meaning, form and top-1 retrieval."""
     hits = retrieval.correct(values).swapaxes(0, 1)  # the query is in q
     return scoring.bootstrap(values, languages, drawn) | {"top1": np.tensordot(drawn, hits, (1, 2)) / drawn.shape[1]}
 
 
-def _means(cells: Mapping[str, np.ndarray], languages: Names, groups: Groups) -> pd.DataFrame:
+def _means(cells: scoring.Shares, languages: Names, groups: Groups) -> pd.DataFrame:
     """Means [draw x (variant, pairs)] over all pairs, and over those within and across groups where there are any."""
     if missing := sorted(set(languages) - set(groups)):
         raise LookupError(f"{len(missing)} languages have no group: {missing}; name one for each")

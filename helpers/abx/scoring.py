@@ -9,11 +9,9 @@ of B and X); q is the other one. With (i, p) for sentence i in language p:
     form_all_different  A (i, p)   B (k, q)   X (j, p)   the same for i, j, k all different
     conflict            A (i, q)   B (j, p)   X (i, p)   is a translation nearer than the own language?
 
-Embeddings are [language, sentence, hidden] in float32 or float64, a tensor on any device or an array. Arrays of
-accuracies are [..., p, q], NaN where p = q.
+Embeddings are [language, sentence, hidden] in float32 or float64, a tensor on any device or an array. Accuracies are
+[..., p, q], NaN where p = q.
 """
-
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -23,20 +21,18 @@ from helpers.abx import counting
 from helpers.abx.counting import PAIRWISE, Array, Names, full_precision
 from helpers.common.lookup import known
 
-BOTH = PAIRWISE[:2]
+BOTH = ("meaning", "form")
 VARIANTS = (*PAIRWISE, "form_all", "form_all_different")
+Shares = dict[str, np.ndarray]  # variant -> accuracies
 
 
 def meaning(embeddings: Array, languages: Names, *, distance: str = "cosine") -> pd.DataFrame:
-    """Accuracy [p x q] of `meaning`: A, B in p, X in q; the diagonal is NaN.
-
-    It equals (N - mean rank of the translation) / (N - 1), so unlike top-1 retrieval it does not fall with N.
-    """
+    """Accuracy [p x q] of `meaning`: (N - mean rank of the translation) / (N - 1), which does not fall with N."""
     return _matrix(embeddings, languages, "meaning", distance)
 
 
 def form(embeddings: Array, languages: Names, *, distance: str = "cosine") -> pd.DataFrame:
-    """Accuracy [p x q] of `form`: A, X in p, B in q; the diagonal is NaN."""
+    """Accuracy [p x q] of `form`: A, X in p, B in q."""
     return _matrix(embeddings, languages, "form", distance)
 
 
@@ -45,8 +41,7 @@ def scores(
 ) -> pd.DataFrame:
     """Table[variant, distance, centre, p, q, accuracy] over ordered pairs of languages, every variant from one pass.
 
-    ValueError for embeddings that are not in float32 or float64, for NaN and infinity, and for a vector without
-    direction unless Euclidean.
+    ValueError for other types, NaN and infinity, and for a vector without direction unless Euclidean.
     """
     found = accuracies(embeddings, languages, variants, distance, centre)
     labels = {"distance": distance, "centre": centre}
@@ -62,8 +57,8 @@ def tabulated(values: np.ndarray, languages: Names, **labels: str) -> pd.DataFra
 
 @full_precision()
 def accuracies(
-    embeddings: Array, languages: Names, variants: Names, distance: str, centre: str = "none"
-) -> dict[str, np.ndarray]:
+    embeddings: Array, languages: Names, variants: Names, distance: str = "cosine", centre: str = "none"
+) -> Shares:
     """Variant -> accuracies [p, q]; see `scores`."""
     variants = [known(variant, VARIANTS, "variant") for variant in variants]
     points = counting.points(embeddings, languages, distance, centre)
@@ -72,10 +67,8 @@ def accuracies(
 
 
 @full_precision()
-def bootstrap(
-    embeddings: Array, languages: Names, weights: np.ndarray, variants: Names = BOTH, distance: str = "cosine"
-) -> dict[str, np.ndarray]:
-    """Pairwise variant -> accuracies [replicate, p, q]: sentences resampled, in all languages together.
+def bootstrap(embeddings: Array, languages: Names, weights: np.ndarray, distance: str = "cosine") -> Shares:
+    """Accuracies [replicate, p, q] of `meaning` and `form`: sentences resampled, in all languages together.
 
     Weights [replicate, sentence] count the draws (`stats.weights`); two copies of one sentence are no comparison.
     """
@@ -86,14 +79,13 @@ def bootstrap(
         raise ValueError(f"{fact}; each replicate must draw 2 of them at least, add sentences")
     drawn = weights.to(points.units.dtype)  # exact even in float32: sums over a row of wins stay below 2 ** 24
     compared = 2 * (weights.sum(1) ** 2 - (weights**2).sum(1)).cpu().numpy()[:, None, None]
-    variants = [known(variant, PAIRWISE, "pairwise variant") for variant in variants]
-    sums = np.zeros((len(variants), len(weights), points.languages, points.languages))
+    sums = {variant: np.zeros((len(weights), points.languages, points.languages)) for variant in BOTH}
     for x, start, block in counting.blocks(points, width=3 + 4 * len(weights) / points.sentences):
         own = drawn[:, start : start + len(block)].T[:, None]
-        for variant, total in zip(variants, sums):
+        for variant, total in sums.items():
             wins = counting.wins(block, x, start, variant).to(drawn.dtype) @ drawn.T  # [row, language, replicate]
             total[:, x] += (wins * own).sum(0, dtype=torch.float64).T.cpu().numpy()
-    return {variant: _open(_oriented(variant, total) / compared) for variant, total in zip(variants, sums)}
+    return {variant: _open(_oriented(variant, total) / compared) for variant, total in sums.items()}
 
 
 def null(embeddings: Array, languages: Names, n: int, *, seed: int = 0) -> np.ndarray:
@@ -101,7 +93,7 @@ def null(embeddings: Array, languages: Names, n: int, *, seed: int = 0) -> np.nd
     size, count = embeddings.shape[:2]
     order = np.random.default_rng(seed).permuted(np.tile(np.arange(count), (n, size, 1)), axis=2)
     shuffled = (embeddings[np.arange(size)[:, None], rows] for rows in order)
-    return np.stack([accuracies(values, languages, ["meaning"], "cosine")["meaning"] for values in shuffled])
+    return np.stack([accuracies(values, languages, ["meaning"])["meaning"] for values in shuffled])
 
 
 def surface(table: pd.DataFrame) -> dict[str, tuple[str, np.ndarray]]:
@@ -122,7 +114,7 @@ def surface(table: pd.DataFrame) -> dict[str, tuple[str, np.ndarray]]:
     }
 
 
-def _share(counts: Mapping[str, np.ndarray], variant: str, n: int) -> np.ndarray:
+def _share(counts: Shares, variant: str, n: int) -> np.ndarray:
     """Accuracy [p, q] from counts of n sentences: one division, at the end."""
     if variant == "form_all":
         return counts[variant] / (2 * n * n * (n - 1))
