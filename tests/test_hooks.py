@@ -88,11 +88,11 @@ def test_a_saved_folded_model_reloads_equal_or_saving_is_refused_by_name(family,
     lm = tiny.language_model(family)
     fold = folded(lm, [Edit(site(lm), [0, 5], 0.0, [2.0, -3.0])])
     if family in ("cohere", "gemma", "qwen2"):
-        for write in (hooks.save_model, lambda lm, folder: lm.model.save_pretrained(folder)):
+        for write in (tiny.save, lambda lm, folder: lm.model.save_pretrained(folder)):
             with pytest.raises(ValueError, match=f"1 biases.*{site(lm)}.bias"):
                 write(fold, tmp_path)
     else:
-        again = models.load(str(hooks.save_model(fold, tmp_path)))
+        again = models.load(str(tiny.save(fold, tmp_path)))
         assert torch.equal(run(again), run(fold)) and not torch.equal(run(again), run(lm))
         assert models.identity(again)["weights"] == models.identity(fold)["weights"]
 
@@ -101,7 +101,7 @@ def test_damping_a_linear_without_bias_adds_none_so_it_saves_everywhere(tmp_path
     lm = tiny.language_model("gemma")
     fold = folded(lm, [Edit(site(lm), [0, 5], 0.5, 0.0)])
     assert set(fold.model.state_dict()) == set(lm.model.state_dict())
-    assert torch.equal(run(models.load(str(hooks.save_model(fold, tmp_path)))), run(fold))
+    assert torch.equal(run(models.load(str(tiny.save(fold, tmp_path)))), run(fold))
 
 
 def test_llamas_switch_is_set_in_the_folded_configuration_only():

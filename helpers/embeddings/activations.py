@@ -173,7 +173,7 @@ def words(lm: LanguageModel, treebank: pd.DataFrame, layers: Sequence[int] | Non
     return Activations(values[torch.from_numpy(kept)], table[kept].reset_index(drop=True), list(taps))
 
 
-def _layer_taps(lm: LanguageModel, layers: Sequence[int] | None) -> dict[int, tuple[nn.Module, bool]]:
+def _layer_taps(lm: LanguageModel, layers: Sequence[int] | None) -> dict:
     """The taps of `layers`: layer l is what block l reads, the last is what the model returns."""
     parts = [(block, True) for block in blocks(lm).values()] + [(lm.model.base_model, False)]
     places = range(len(parts))
@@ -200,13 +200,12 @@ def _passes(lm: LanguageModel, taps: Mapping, text: Text, pool: Callable) -> Ite
     """Every batch with {key: what `pool(batch)` makes of the states}, for taps key -> (module, whether its input)."""
     base = lm.model.base_model  # without the head: no projection onto the vocabulary
     options = {"use_cache": False} if "use_cache" in signature(base.forward).parameters else {}
-    seen: dict[Any, Tensor] = {}
-    pooled: Callable
+    seen, pooled = {}, None
 
     def record(key: Any, states: Tensor) -> None:
         seen[key] = pooled(states)
 
-    def run(batch: Batch) -> tuple[Batch, dict[Any, Tensor]]:
+    def run(batch: Batch) -> tuple[Batch, dict]:
         nonlocal pooled
         seen.clear()
         pooled = pool(batch)
@@ -224,7 +223,7 @@ def _passes(lm: LanguageModel, taps: Mapping, text: Text, pool: Callable) -> Ite
         yield map(run, by_length(lm, text.ids))
 
 
-def _tapped(module: nn.Module, before: bool, record: Callable[[Tensor], None]) -> Any:
+def _tapped(module: nn.Module, before: bool, record: Callable) -> Any:
     """The handle of a hook that records the hidden states in the module's output, or `before` it in its input."""
     if not before:
         return module.register_forward_hook(lambda _, args, output: record(hidden(output)))
@@ -232,11 +231,9 @@ def _tapped(module: nn.Module, before: bool, record: Callable[[Tensor], None]) -
     return module.register_forward_pre_hook(read, with_kwargs=True)
 
 
-def _stored(passes: Iterable[tuple[Batch, dict]], count: int) -> dict[str, np.ndarray]:
+def _stored(passes: Iterable, count: int) -> dict[str, np.ndarray]:
     """Site -> float32 array [pool, unit, sentence], from every batch and its {site: [sentence, pool, unit]}."""
-    stored: dict[str, np.ndarray] = {}
-    waiting: list[tuple[np.ndarray, dict]] = []
-    held = 0
+    stored, waiting, held = {}, [], 0
     for batch, seen in passes:
         if held > _MEMORY // 4:  # few, large writes: each one touches every page of a file
             _write(stored, waiting, count)
@@ -247,7 +244,7 @@ def _stored(passes: Iterable[tuple[Batch, dict]], count: int) -> dict[str, np.nd
     return stored
 
 
-def _write(stored: dict, waiting: list[tuple[np.ndarray, dict]], count: int) -> None:
+def _write(stored: dict, waiting: list, count: int) -> None:
     """Write the waiting batches into `stored`, which is laid out at the first call."""
     rows = np.concatenate([rows for rows, _ in waiting])
     order = np.argsort(rows)
@@ -260,7 +257,7 @@ def _write(stored: dict, waiting: list[tuple[np.ndarray, dict]], count: int) -> 
         stored[site][..., rows[order]] = arrays.transpose(1, 2, 0)
 
 
-def _on_disk(shape: tuple[int, ...]) -> np.ndarray:
+def _on_disk(shape: tuple) -> np.ndarray:
     """An array in an unnamed temporary file, its room reserved: a full disk is an error now, not a crash later."""
     with tempfile.TemporaryFile() as file:
         if hasattr(os, "posix_fallocate"):

@@ -128,7 +128,7 @@ def _word_count(text: str) -> int:
     return sum(any(map(str.isalnum, word)) for word in _UNSPACED.sub(r" \1 ", text).split())
 
 
-def tokenised_words(lm: LanguageModel, sentences: list[pd.DataFrame], most: int) -> tuple[Text, list[np.ndarray]]:
+def tokenised_words(lm: LanguageModel, sentences: list[pd.DataFrame], most: int) -> tuple[Text, list]:
     """The tokens of sentences given as rows of words, and for each [word, token] which tokens are the word's.
 
     The words' `form`s are joined by a space, or by nothing where `space_after` is False; a token belongs to every word
@@ -143,7 +143,7 @@ def tokenised_words(lm: LanguageModel, sentences: list[pd.DataFrame], most: int)
     return text, owned
 
 
-def word_means(owned: list[np.ndarray], batch: Batch) -> Callable[[Tensor], Tensor]:
+def word_means(owned: list[np.ndarray], batch: Batch) -> Callable:
     """A pool from states [sentence, token, unit] to the mean over each word's tokens, [sentence, word, unit]."""
     parts = [torch.from_numpy(owned[row]) for row in batch.rows]
     means = torch.zeros(len(parts), max(map(len, parts)), batch.ids.shape[1])
@@ -153,7 +153,7 @@ def word_means(owned: list[np.ndarray], batch: Batch) -> Callable[[Tensor], Tens
     return lambda states: means.to(states.device) @ states.float()
 
 
-def _joined(sentence: pd.DataFrame) -> tuple[str, np.ndarray]:
+def _joined(sentence: pd.DataFrame) -> tuple:
     """The sentence's text, and for each character the place of the word it counts for."""
     spaced = sentence.get("space_after", pd.Series(True, sentence.index)).astype(bool)
     pieces = [" " * before + form for before, form in zip([False, *spaced], sentence["form"])]
@@ -189,7 +189,7 @@ def _last(states: Tensor, batch: Batch) -> Tensor:
 POOLS = {"max": _maximum, "mean": _mean, "positive": _positive, "last": _last}
 
 
-def pooling(names: Sequence[str], allowed: Iterable[str] = POOLS) -> Callable[[Batch], Callable[[Tensor], Tensor]]:
+def pooling(names: Sequence[str], allowed: Iterable[str] = POOLS) -> Callable[[Batch], Callable]:
     """For a batch, the pool from states [sentence, token, unit] to [sentence, pool, unit], all `names` at once."""
     pools = [POOLS[known(name, allowed, "pool")] for name in names]
     return lambda batch: lambda states: torch.stack([pool(states, batch) for pool in pools], 1)

@@ -79,7 +79,7 @@ def interpolated(table: pd.DataFrame, strength: float) -> pd.DataFrame:
     return below.assign(strength=float(strength), **((1 - share) * below[moved[1:]] + share * above[moved[1:]]))
 
 
-def _stacked(states: Mapping[float, np.ndarray], rows: int) -> tuple[list[float], np.ndarray]:
+def _stacked(states: Mapping[float, np.ndarray], rows: int) -> tuple:
     """The strengths in order, and their states, float32 [strength, sentence, hidden]."""
     strengths = sorted(map(float, states))
     shapes = {strength: np.shape(states[strength]) for strength in strengths}
@@ -144,7 +144,7 @@ def _graph(states: np.ndarray, neighbours: int, seed: int) -> sparse.coo_matrix:
     return graph.maximum(tie + tie.T).tocoo()
 
 
-def _others(states: np.ndarray, place: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _others(states: np.ndarray, place: int, count: int) -> tuple:
     """Places in the stack and cosine distances [row, neighbour] of a strength's rows: the row, then the nearest others.
 
     Exact, and at this size quicker than UMAP's own approximate search, which first compiles for a minute.

@@ -132,7 +132,7 @@ def _unit(values: Tensor, what: str = "sentences") -> Tensor:
     return values / length
 
 
-def _blocks(queries: Tensor, others: Tensor, symmetric: bool) -> Iterator[tuple[int, slice, Tensor]]:
+def _blocks(queries: Tensor, others: Tensor, symmetric: bool) -> Iterator[tuple]:
     """(p, slice of languages, cosines [query, language, candidate]) of bounded size; upper half only if symmetric."""
     languages, sentences, _ = queries.shape
     width = max(1, _BLOCK.get(queries.device.type, 2**24) // sentences**2)

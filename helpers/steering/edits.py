@@ -57,12 +57,15 @@ class LowRank:
         _settle(self, A=shape, B=shape, mean=shape[:1], v=shape[:1])
 
 
-def numbers(edit: Edit | LowRank) -> dict[str, Tensor]:
+AnyEdit = Edit | LowRank
+
+
+def numbers(edit: AnyEdit) -> dict[str, Tensor]:
     """The edit's tensors by name: all but its site."""
     return {name: values for name, values in vars(edit).items() if name != "site"}
 
 
-def linear(edit: Edit | LowRank) -> Edit | LowRank:
+def linear(edit: AnyEdit) -> AnyEdit:
     """The edit without its constant part: what it does to differences, and to the columns of a weight."""
     return replace(edit, shift=0.0) if isinstance(edit, Edit) else replace(edit, mean=0.0, v=0.0)
 
@@ -72,7 +75,7 @@ def precise(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
 
 
-def check_width(edit: Edit | LowRank, size: int) -> None:
+def check_width(edit: AnyEdit, size: int) -> None:
     """Raise ValueError unless the edit fits outputs of `size` units."""
     if isinstance(edit, Edit) and len(edit.units) and edit.units.max() >= size:
         raise ValueError(f"{edit.site}: unit {edit.units.max()} but it has {size} units, 0 to {size - 1}")
@@ -80,7 +83,7 @@ def check_width(edit: Edit | LowRank, size: int) -> None:
         raise ValueError(f"{edit.site}: directions of width {len(edit.A)} but outputs of width {size}; refit the edit")
 
 
-def mover(edit: Edit | LowRank, strength: float, like: Tensor) -> Callable[[Tensor, bool], Tensor]:
+def mover(edit: AnyEdit, strength: float, like: Tensor) -> Callable:
     """A function `move(h, own)` from outputs h [..., unit], of the kind of `like`, to `h + strength * change`.
 
     With `own` it may write into h. Half precision is computed in float32 and rounded once.
@@ -123,7 +126,7 @@ def _tensor(values: Any) -> Tensor:
     return values.to(torch.float64, copy=True)
 
 
-def _settle(edit: Edit | LowRank, **shapes: tuple) -> None:
+def _settle(edit: AnyEdit, **shapes: tuple) -> None:
     """Give a frozen edit its numbers as finite float64 tensors of the given shapes."""
     for name, shape in shapes.items():
         values = _tensor(getattr(edit, name))

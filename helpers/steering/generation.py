@@ -51,7 +51,7 @@ def sample(lm: LanguageModel, n: int, *, seed: int = 0, max_tokens: int = 64) ->
         fact = f"n={n}, max_tokens={max_tokens} but {lm.name} reads {limit(lm)} with the start token"
         raise ValueError(f"{fact}; ask for 1 text or more, of 1 to {limit(lm) - 1} tokens")
     draws = np.stack([np.random.default_rng([seed, i]).random(max_tokens) for i in range(n)])
-    texts: list[str] = []
+    texts = []
     with progress(None, "writing", n) as bar:
         for part in np.split(draws, range(_BATCH, n, _BATCH)):
             texts += lm.tokenizer.batch_decode(_continued(lm, part), skip_special_tokens=True)
@@ -99,7 +99,7 @@ def perplexity(lm: LanguageModel, table: pd.DataFrame) -> pd.DataFrame:
 
 
 @torch.no_grad()
-def _continued(lm: LanguageModel, draws: np.ndarray) -> list[list[int]]:
+def _continued(lm: LanguageModel, draws: np.ndarray) -> list:
     """The token ids of one text per row of `draws` [sample, token], without start and end."""
     ends = _ends(lm)
     draws = torch.from_numpy(draws).to(lm.device)
@@ -146,7 +146,7 @@ def _ends(lm: LanguageModel) -> list[int]:
     return sorted({token for token in [lm.tokenizer.eos_token_id, *np.ravel(own)] if token is not None})
 
 
-def _framed(lm: LanguageModel, table: pd.DataFrame) -> list[list[int]]:
+def _framed(lm: LanguageModel, table: pd.DataFrame) -> list:
     """The start token and then each text's own tokens, cut at what the model reads."""
     empty = table[table["text"].str.strip() == ""]
     if len(empty):

@@ -29,10 +29,11 @@ from helpers.models.parts import blocks, hidden, width
 from helpers.steering.edits import Edit, LowRank, check_width, linear, mover, numbers, precise
 
 KINDS = {"Edit": Edit, "LowRank": LowRank}
+Edits = Sequence[Edit | LowRank]
 
 
 @contextmanager
-def steered(lm: LanguageModel, edits: Sequence[Edit | LowRank], strength: float = 1.0) -> Iterator[LanguageModel]:
+def steered(lm: LanguageModel, edits: Edits, strength: float = 1.0) -> Iterator[LanguageModel]:
     """`lm`, its edits in force inside the `with`; on leaving, also by an exception, it is as before, bit for bit.
 
     Edits of one site apply in list order, nested contexts after those around them. ValueError: a strength that is not
@@ -49,7 +50,7 @@ def steered(lm: LanguageModel, edits: Sequence[Edit | LowRank], strength: float 
         raise ValueError(f"{fact}; run the model, uncompiled, in the with")
 
 
-def folded(lm: LanguageModel, edits: Sequence[Edit | LowRank], strength: float = 1.0) -> LanguageModel:
+def folded(lm: LanguageModel, edits: Edits, strength: float = 1.0) -> LanguageModel:
     """A model whose Linears hold the edits, of all tokens, in their weights, at no cost to run; the rest is shared.
 
     A Linear without a bias gets one where it must. Where the configuration has a switch for it (Llama's `mlp_bias`) the
@@ -69,14 +70,7 @@ def folded(lm: LanguageModel, edits: Sequence[Edit | LowRank], strength: float =
     return replace(lm, model=model)
 
 
-def save_model(lm: LanguageModel, folder: Path | str) -> Path:
-    """The folder, now holding model and tokenizer for `models.load`; ValueError where they would not reload equal."""
-    lm.model.save_pretrained(folder)
-    lm.tokenizer.save_pretrained(folder)
-    return Path(folder)
-
-
-def save(edits: Mapping[str, Sequence[Edit | LowRank]], path: Path | str) -> Path:
+def save(edits: Mapping[str, Edits], path: Path | str) -> Path:
     """The path, now holding lists of edits by name, as safetensors with the sites in its metadata."""
     listed = [[name, [[type(edit).__name__, edit.site] for edit in part]] for name, part in edits.items()]
     flat = enumerate(chain.from_iterable(edits.values()))
@@ -84,17 +78,17 @@ def save(edits: Mapping[str, Sequence[Edit | LowRank]], path: Path | str) -> Pat
     return store.write_arrays(Path(path), arrays, provenance={"edits": listed})
 
 
-def load(path: Path | str) -> dict[str, list[Edit | LowRank]]:
+def load(path: Path | str) -> dict[str, Edits]:
     """The lists of edits by name of a file written by `save`."""
     listed = store.read_provenance(Path(path)).get("parameters", {}).get("edits")
     if listed is None:
         raise ValueError(f"{path} holds no edits; write them with steering.save()")
-    arrays: dict[str, dict] = {}
+    arrays = {}
     for key, values in store.read_arrays(Path(path)).items():
         number, name = key.split(".")
-        arrays.setdefault(number, {})[name] = values
+        arrays.setdefault(int(number), {})[name] = values
     place = count()
-    return {name: [KINDS[kind](site, **arrays[str(next(place))]) for kind, site in part] for name, part in listed}
+    return {name: [KINDS[kind](site, **arrays[next(place)]) for kind, site in part] for name, part in listed}
 
 
 # --- while it runs ----------------------------------------------------------------------------------------------------
@@ -142,7 +136,7 @@ def _hook(module: nn.Module) -> _Hook | None:
     return next((hook for hook in module._forward_hooks.values() if isinstance(hook, _Hook)), None)
 
 
-def _attached(module: nn.Module, part: _Part) -> Callable[[], None]:
+def _attached(module: nn.Module, part: _Part) -> Callable:
     """A function that takes the part, put in force here, out again."""
     hook = _hook(module) or _Hook(module)
     hook.parts.append(part)
@@ -164,13 +158,13 @@ def _rebuilt(output: Any, states: Tensor) -> Any:
     return (states, *output[1:])
 
 
-def _checked(lm: LanguageModel, edits: Sequence[Edit | LowRank], strength: float) -> dict[str, list]:
+def _checked(lm: LanguageModel, edits: Edits, strength: float) -> dict[str, list]:
     """Site -> its edits in list order, each of which fits its module."""
     if not isinstance(strength, Real) or not math.isfinite(strength):
         raise ValueError(f"strength {strength!r} is not a finite number; 0 is untouched, 1 is the edit")
     parts = dict(lm.model.named_modules())
     sizes = dict.fromkeys(blocks(lm), lm.model.config.get_text_config().hidden_size) if edits else {}
-    groups: dict[str, list] = {}
+    groups = {}
     for edit in edits:
         part = parts[known(edit.site, parts, f"site of {lm.name}")]
         size = width(part) if isinstance(part, nn.Linear | Conv1D) else sizes.get(edit.site)
@@ -195,7 +189,7 @@ def _refuse_unfoldable(model: PreTrainedModel, site: str) -> None:
         raise ValueError(f"{site} shares its weight with another module; use steered() for it")
 
 
-def _fold(module: nn.Module, edits: Sequence[Edit | LowRank], strength: float) -> None:
+def _fold(module: nn.Module, edits: Edits, strength: float) -> None:
     """Give the module a weight and a bias of its own with the edits in them.
 
     An edit moves the bias, and its linear part every column of the weight.

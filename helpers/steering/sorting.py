@@ -16,7 +16,7 @@ _CHUNK = 2**18  # responses sorted at a time: their keys stay in a core's cache
 _SIGN, _EXPONENT, _LOW = uint32(0x80000000), uint32(0x7F800000), uint64(0xFFFFFFFF)
 
 
-def sums(responses, codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def sums(responses, codes: np.ndarray, count: int) -> tuple:
     """Twice the summed ranks and the summed precisions at own rows, each [unit, language].
 
     `responses` are [sentence, unit], `codes` the number of each row's language, below `count`. Rank 1 is the greatest
@@ -26,7 +26,7 @@ def sums(responses, codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarr
     by_unit, codes = np.asarray(responses).T, codes.astype(np.uint16)
     step = max(1, _CHUNK // max(1, by_unit.shape[1]))
 
-    def part(start: int) -> tuple[np.ndarray, ...]:
+    def part(start: int) -> tuple:
         keys, bad = _sorted_keys(_exact(by_unit[start : start + step]))
         return *_walk(keys, codes, count), bad
 
@@ -52,7 +52,7 @@ def _exact(block: np.ndarray) -> np.ndarray:
     return rankdata(np.where(np.isfinite(block), block, np.nan), "dense", axis=1).astype(np.float32)
 
 
-def _sorted_keys(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _sorted_keys(block: np.ndarray) -> tuple:
     """Sorted keys [unit, sentence] of a block of responses, greatest first, and which units are not finite."""
     keys, bad = np.empty(block.shape, np.uint64), np.empty(len(block), np.uint8)
     _pack(np.ascontiguousarray(block).view(np.uint32), keys, bad)
