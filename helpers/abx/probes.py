@@ -18,6 +18,7 @@ from helpers.abx import profiles
 from helpers.abx.counting import Names
 from helpers.common import stats, store
 from helpers.common.lookup import known
+from helpers.corpora.loading import TREEBANKS
 from helpers.embeddings import activations
 from helpers.embeddings.activations import Activations
 from helpers.models.loading import LanguageModel
@@ -50,7 +51,7 @@ def tasks(corpus: str, sources: Names, languages: Names) -> dict[str, tuple[pd.D
     plain = [corpora.load(corpus, names, split) for split, names in chosen.items()]
     labelled = all(table["topic"].notna().all() for table in plain)
     found = {"topic": tuple(corpora.first(table, 200) for table in plain)} if labelled else {}
-    if corpus.partition(":")[0] in ("world", "pud", "ud"):
+    if corpus.partition(":")[0] in TREEBANKS:
         banks = ([corpora.treebank(corpus, name, split) for name in names] for split, names in chosen.items())
         found["upos"] = tuple(corpora.first(pd.concat(parts, ignore_index=True), 60) for parts in banks)
     return found
