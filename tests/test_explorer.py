@@ -146,6 +146,12 @@ def test_an_answer_is_made_once_and_old_ones_go(ask, monkeypatch):
     assert len(other._made) == 64 and (199,) in other._made
 
 
+def test_at_strength_zero_nothing_changes(ask):
+    found = ask.effects(SETTING, 0.0)
+    assert len(found) == 4 and (found.before == found.after).all() and not found.change.any()
+    assert set(ask.neighbours(SETTING, 0.0, "ab", "s0").when) == {"before", "after"}
+
+
 def test_maps_at_other_strengths_share_all_but_the_map(ask, monkeypatch):
     ask.points(SETTING)
     assert ask.points(SETTING).strength.unique().tolist() == [0.0, 1.0]

@@ -200,8 +200,8 @@ class Explorer:
     def _under(self, key: tuple, setting: Setting, strengths: Sequence[float], made: Callable[[], Any]) -> list:
         """What `made` returns under the setting's edits at each strength; untouched, it is the same for all."""
         plan = self._plan(setting)
-        keys = {strength: (*key, *(plan if strength else ()), round(strength, 6)) for strength in strengths}
-        return [self._once(key, partial(self._steered, setting, at, made)) for at, key in keys.items()]
+        keys = [(*key, *(plan if strength else ()), round(strength, 6)) for strength in strengths]
+        return [self._once(at, partial(self._steered, setting, at[-1], made)) for at in keys]
 
     def _steered(self, setting: Setting, strength: float, made: Callable[[], Any]) -> Any:
         with steered(self.lm, self.edits(setting) if strength else [], strength):
