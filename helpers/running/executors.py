@@ -1,10 +1,11 @@
 """Where runs are executed: in this process, on this machine's cores, or as jobs of SLURM, PBS or LSF.
 
-Every place is an executor with `submit(function, *arguments) -> Future`, so that what is repeated does not
-know where. A worker does one thing at a time; the tasks of one that is lost go to another. Workers and scheduler speak
-over TLS with keys made for the occasion, because whoever reaches an open Dask port can run code as its owner.
+Every place is an executor with `submit(function, *arguments) -> Future`, so that what is repeated does not know where.
+A worker does one thing at a time; the tasks of one that is lost go to another. Workers and scheduler speak over TLS
+with keys made for the occasion, because whoever reaches an open Dask port can run code as its owner.
 """
 
+import importlib
 import logging
 import os
 import re
@@ -33,12 +34,10 @@ PROFILE = {  # keys of a profile and their types
     "interface": str,  # network interface, such as ib0
     "spool": str,  # a folder that all nodes see, for keys; default: data/cache/cluster
 }
-JOBS = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster"}
-_SUBMIT = {"slurm": "sbatch", "pbs": "qsub", "lsf": "bsub"}
-_UNSEEN = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # nothing to see without a key
+JOBS = {"slurm": ("SLURMCluster", "sbatch"), "pbs": ("PBSCluster", "qsub"), "lsf": ("LSFCluster", "bsub")}
 LOST = 3  # workers that may vanish under one task before it is given up
+_UNSEEN = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # nothing to see without a key
 _log = logging.getLogger(__name__)
-_MISSING = "{name} is not installed; pip install -c constraints.txt -e '.[cluster]'"
 
 
 class Inline(Executor):
@@ -58,16 +57,16 @@ def check(profile: Mapping) -> dict:
     """The profile with defaults; ValueError or LookupError for what no cluster can make of it."""
     full = {"cluster": "local", "workers": 1, "cores": 1, "gpus": False, "directives": [], "setup": []}
     full |= {"spool": str(ROOT / "data" / "cache" / "cluster")} | dict(profile)
-    known(full["cluster"], ["local", *JOBS], "cluster")
+    queued = known(full["cluster"], ["local", *JOBS], "cluster") != "local"
     if min(full["workers"], full["cores"]) < 1:
         raise ValueError(f"{full['workers']} workers of {full['cores']} cores; give at least 1 of each")
-    missing = [name for name in ("memory", "walltime") if full["cluster"] in JOBS and name not in full]
+    missing = [name for name in ("memory", "walltime") if queued and name not in full]
     if missing:
         raise ValueError(f"a profile for {full['cluster']} needs {' and '.join(missing)}, such as 32GB and '08:00:00'")
-    lost = [name for name in full if full["cluster"] == "local" and name in ("memory", "walltime", "queue", "account")]
+    lost = [name for name in full if not queued and name in ("memory", "walltime", "queue", "account")]
     if lost:
         raise ValueError(f"{', '.join(lost)} mean nothing on cluster: local; drop them, or name a queueing system")
-    if full["cluster"] in JOBS and _seconds(full["walltime"]) <= 600:
+    if queued and _seconds(full["walltime"]) <= 600:
         raise ValueError(f"walltime {full['walltime']} leaves no time; workers stop 5 minutes before, give over 10")
     return full
 
@@ -75,17 +74,22 @@ def check(profile: Mapping) -> dict:
 @contextmanager
 def pool(profile: Mapping) -> Iterator[Executor]:
     """An executor of a checked profile: in this process for one local worker, else Dask's, closed on leaving."""
-    if profile["cluster"] == "local" and profile["workers"] == 1:
+    local = profile["cluster"] == "local"
+    if local and profile["workers"] == 1:
         yield Inline()
         return
-    distributed = _imported("distributed")
-    import dask
-
+    if not local and not shutil.which(submit := JOBS[profile["cluster"]][1]):
+        raise RuntimeError(f"no {submit} here; start the sweep where jobs can be submitted from")
+    distributed, dask = _imported("distributed"), _imported("dask")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters arrives as an outcome
     settings = {"distributed.scheduler.allowed-failures": LOST - 1, "distributed.scheduler.http.routes": []}
-    needs = {"resources": {"GPU": 1}} if profile["gpus"] and profile["cluster"] in JOBS else {}
-    with dask.config.set(settings), _cluster(profile) as cluster, distributed.Client(cluster) as client:
-        yield client.get_executor(pure=False, retries=0, **needs)
+    needs = {"resources": {"GPU": 1}} if profile["gpus"] and not local else {}
+    with dask.config.set(settings), (_workers if local else _jobs)(profile) as cluster:
+        if not local:
+            _log.info("submitting %d jobs; they write their logs to %s", profile["workers"], profile["spool"])
+            cluster.adapt(minimum_jobs=profile["workers"], maximum_jobs=profile["workers"])  # replaces jobs that end
+        with distributed.Client(cluster) as client:
+            yield client.get_executor(pure=False, retries=0, **needs)
 
 
 def job_script(profile: Mapping) -> str:
@@ -124,76 +128,56 @@ def gpus(profile: Mapping) -> list[str]:
     return found
 
 
-@contextmanager
-def _cluster(profile: Mapping) -> Iterator:
-    """A running cluster of as many workers as asked for."""
-    if profile["cluster"] == "local":
-        place = {"host": "127.0.0.1", "protocol": "tls", "security": _keys(), "scheduler_kwargs": _UNSEEN}
-        size = {"n_workers": profile["workers"], "threads_per_worker": 1, "memory_limit": 0}
-        with _imported("distributed").LocalCluster(**size, **place, silence_logs=logging.CRITICAL) as cluster:
-            yield cluster
-        return
-    if not shutil.which(_SUBMIT[profile["cluster"]]):
-        raise RuntimeError(f"no {_SUBMIT[profile['cluster']]} here; start the sweep where jobs can be submitted from")
-    with _jobs(profile) as cluster:
-        _log.info("submitting %d jobs; they write their logs to %s", profile["workers"], profile["spool"])
-        cluster.adapt(minimum_jobs=profile["workers"], maximum_jobs=profile["workers"])  # replaces jobs that end
-        yield cluster
+def _workers(profile: Mapping):
+    """A running cluster of workers on this machine."""
+    size = {"n_workers": profile["workers"], "threads_per_worker": 1, "memory_limit": 0, "scheduler_kwargs": _UNSEEN}
+    cluster = _imported("distributed").LocalCluster
+    return cluster(**size, host="127.0.0.1", protocol="tls", security=True, silence_logs=logging.CRITICAL)
 
 
 def _jobs(profile: Mapping):
     """A cluster of jobs; none is submitted yet."""
-    kind = getattr(_imported("dask_jobqueue"), JOBS[profile["cluster"]])
-    spool = profile["spool"]
-    os.makedirs(spool, mode=0o700, exist_ok=True)
-    extra = ["--lifetime", f"{_seconds(profile['walltime']) - 300}s", "--lifetime-stagger", "60s"]
-    extra += ["--resources", "GPU=1"] if profile["gpus"] else []
-    options = {name: profile[name] for name in ("queue", "memory", "interface") if profile.get(name)}
-    directives, own = _head(profile)
+    os.makedirs(profile["spool"], mode=0o700, exist_ok=True)
+    lifetime = ["--lifetime", f"{_seconds(profile['walltime']) - 300}s", "--lifetime-stagger", "60s"]
+    gpu = ["--resources", "GPU=1"] if profile["gpus"] else []
     home = [f"export ISOGLOSS_HOME={shlex.quote(str(ROOT))}", "export HF_HUB_OFFLINE=1"]
-    return kind(
-        **options,
-        **own,
+    return getattr(_imported("dask_jobqueue"), JOBS[profile["cluster"]][0])(
+        **{name: profile[name] for name in ("queue", "memory", "interface") if profile.get(name)},
+        **_head(profile),
         cores=1,  # threads of the worker, which does one run at a time
         processes=1,
         python=shlex.quote(sys.executable),
-        job_extra_directives=directives,
         job_script_prologue=home + profile["setup"],
-        worker_extra_args=extra,
-        log_directory=spool,
+        worker_extra_args=lifetime + gpu,
+        log_directory=profile["spool"],
         local_directory="${TMPDIR:-/tmp}",
-        shared_temp_directory=spool,
+        shared_temp_directory=profile["spool"],
         protocol="tls://",
-        security=_keys(),
+        security=True,
         scheduler_options=_UNSEEN,
     )
 
 
-def _head(profile: Mapping) -> tuple[list[str], dict]:
-    """Directives of the job's head and options of the cluster that say time, CPUs and GPU in the system's own words."""
-    cores, gpu = profile["cores"], profile["gpus"]
-    clock, account = profile["walltime"], {name: profile[name] for name in ("account",) if profile.get(name)}
-    if profile["cluster"] == "slurm":
-        return ["--gres=gpu:1"] * gpu + profile["directives"], account | {"walltime": clock, "job_cpu": cores}
-    if profile["cluster"] == "pbs":
-        chunk = f"select=1:ncpus={cores}:mem={profile['memory']}{':ngpus=1' if gpu else ''}"
-        return profile["directives"], account | {"walltime": clock, "resource_spec": chunk}
+def _head(profile: Mapping) -> dict:
+    """The options that say time, CPUs, GPU and account in the words of each queueing system."""
+    cores, gpu, clock, account = (profile.get(name) for name in ("cores", "gpus", "walltime", "account"))
     hours, minutes = divmod(_seconds(clock) // 60, 60)
-    own = {"project": profile["account"]} if account else {}
-    return ['-gpu "num=1"'] * gpu + profile["directives"], own | {"walltime": f"{hours}:{minutes:02}", "ncpus": cores}
-
-
-def _keys():
-    """A certificate for this cluster alone."""
-    _imported("cryptography")
-    return _imported("distributed").security.Security.temporary()
+    chunk = f"select=1:ncpus={cores}:mem={profile['memory']}{':ngpus=1' if gpu else ''}"
+    own, more = {
+        "slurm": ({"walltime": clock, "job_cpu": cores, "account": account}, ["--gres=gpu:1"]),
+        "pbs": ({"walltime": clock, "resource_spec": chunk, "account": account}, []),
+        "lsf": ({"walltime": f"{hours}:{minutes:02}", "ncpus": cores, "project": account}, ['-gpu "num=1"']),
+    }[profile["cluster"]]
+    return {name: value for name, value in own.items() if value} | {
+        "job_extra_directives": more * gpu + profile["directives"]
+    }
 
 
 def _imported(name: str):
     try:
-        return __import__(name)
+        return importlib.import_module(name)
     except ImportError:
-        raise ImportError(_MISSING.format(name=name)) from None
+        raise ImportError(f"{name} is not installed; pip install -c constraints.txt -e '.[cluster]'") from None
 
 
 def _seconds(walltime: str) -> int:
