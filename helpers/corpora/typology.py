@@ -21,27 +21,21 @@ GROUPS = {"syntactic": "S_", "phonological": "P_", "inventory": "INV_"}  # prefi
 # `lav`, Grambank as `lvs`. Of a macrolanguage's members the first in the table.
 _SAME = registry.pairs("same")
 _SECOND = {member: macro for macro, member in _SAME} | dict(reversed(_SAME))
-_HOLLOW = {"Classical Indo-European"}  # a node with nearly the whole family under it tells no branches apart
 _NO_FAMILY = {"Artificial Language", "Mixed Language", "Pidgin", "Speech Register", "Unclassifiable", "Unattested"}
 _CSV = "database/urielplus_csvs"
 
 
 def languages(ids: Sequence[str]) -> pd.DataFrame:
-    """table[language, iso, glottocode, name, family, branch, script, latitude, longitude], one row per id, in order.
+    """table[language, glottocode, family, latitude, longitude], one row per id, in order.
 
-    Ids are FLORES codes (`deu_Latn`) or ISO 639-3 codes (`deu`, whose script stays empty). `family` and `branch` are
-    the first two telling names of Glottolog's lineage, an isolate being its own family; artificial and mixed languages
-    have none.
-    Raises LookupError naming the ids that URIEL does not know.
+    Ids are FLORES codes (`deu_Latn`) or ISO 639-3 codes (`deu`). A family is the first name of Glottolog's lineage, an
+    isolate being its own; artificial and mixed languages have none. LookupError names the ids that URIEL does not know.
     """
     places, codes = _glottolog(), _glottocodes()
-    rows = []
-    for language, chain in zip(ids, _chains(ids)):
-        found = [codes[code] for code in chain if codes.get(code) in places.index]
-        place = places.loc[found[0]] if found else None
-        rows.append((language, chain[0], codes.get(chain[0]) or (found or [""])[0], *_placed(place, language)))
-    names = ["language", "iso", "glottocode", "name", "family", "branch", "script", "latitude", "longitude"]
-    return pd.DataFrame(rows, columns=names)
+    found = [next((codes[code] for code in chain if codes[code] in places.index), None) for chain in _chains(ids)]
+    table = places.reindex(found).rename_axis("glottocode").reset_index().fillna({"glottocode": "", "family": ""})
+    table.insert(0, "language", ids)
+    return table
 
 
 def features(ids: Sequence[str], group: str) -> np.ndarray:
@@ -90,21 +84,12 @@ def _chains(ids: Sequence[str]) -> list[list[str]]:
     return chains
 
 
-def _placed(place: pd.Series | None, language: str) -> tuple[str, str, str, str, float, float]:
-    script = language.partition("_")[2]
-    if place is None:
-        return "", "", "", script, np.nan, np.nan
-    lineage = [node for node in place["lineage"].split(", ") if node and node not in _HOLLOW]
-    family, branch = (lineage * 2 or [place["language_name"]] * 2)[:2]
-    if family in _NO_FAMILY:
-        family = branch = ""
-    return place["language_name"], family, branch, script, place["latitude"], place["longitude"]
-
-
 @cache
 def _glottolog() -> pd.DataFrame:
+    """table[glottocode: family, latitude, longitude]."""
     table = pd.read_csv(_file(f"{_CSV}/lang_fam_geo.csv"), index_col="language_id", dtype={"lineage": str})
-    return table.fillna({"lineage": "", "language_name": ""})
+    family = table["lineage"].fillna(table["language_name"]).str.split(", ").str[0]
+    return table[["latitude", "longitude"]].assign(family=family.where(~family.isin(_NO_FAMILY), ""))
 
 
 @cache
@@ -130,10 +115,8 @@ def _archive(name: str) -> dict[str, np.ndarray]:
 def _file(path: str) -> Path:
     """A data file of the installed package, found without importing it."""
     package = find_spec("urielplus")
-    if package is None or not package.submodule_search_locations:
+    found = [Path(folder) / path for folder in (package.submodule_search_locations if package else None) or []]
+    if not found or not found[0].exists():
         move = "pip install -c constraints.txt -e '.[typology]'"
-        raise LookupError(f"these measures read data of the package urielplus, which is not here: {move}")
-    file = Path(package.submodule_search_locations[0]) / path
-    if not file.exists():
-        raise LookupError(f"urielplus is installed without its file {path}; urielplus 1.3 has it")
-    return file
+        raise LookupError(f"these measures read {path} of the package urielplus 1.3, which is not here: {move}")
+    return found[0]

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +37,7 @@ CHUNK = 100  # steps whose documents are drawn, tokenised and bucketed by length
 DOSES = (0.25, 0.5, 1.0)  # of the twins of `mini-twins`: shares of letters, words, choices or endings changed
 SPECIAL = dict(pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>", mask_token="<mask>")
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_THREADS = ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,))  # they start when there is work
 
 
 @dataclass(frozen=True)
@@ -161,9 +161,8 @@ def untrained(made: Recipe) -> LlamaForCausalLM | Encoder:
 
 def _train(made: Recipe, folder: Path) -> None:
     words, model = tokenizer(made), untrained(made)
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=made.rate, betas=(0.9, 0.98), weight_decay=made.decay, fused=True
-    )
+    settings = dict(lr=made.rate, betas=(0.9, 0.98), weight_decay=made.decay, fused=True)
+    optimiser = torch.optim.AdamW(model.parameters(), **settings)
     done, log = _resume(model, optimiser, folder)
     keep, began = schedule(made), time.monotonic() - (log[-1]["seconds"] if log else 0)
     bar = progress(None, "pretraining", made.steps, done)
@@ -203,17 +202,12 @@ def _update(model, optimiser: torch.optim.Optimizer, batch: dict, made: Recipe, 
         loss = _loss(model, **{name: values[half::2] for name, values in batch.items()})
         return loss.item(), torch.autograd.grad(loss, parameters)
 
-    losses, parts = zip(*_threads().map(gradients, range(2)))
+    losses, parts = zip(*_THREADS.map(gradients, range(2)))
     for p, one, other in zip(parameters, *parts):
         p.grad = (one + other) / labels
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimiser.step()
     return sum(losses) / labels
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _loss(model, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

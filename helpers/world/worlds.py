@@ -136,10 +136,9 @@ class World:
     @cached_property
     def _kin(self) -> dict[str, list[Language]]:
         """The languages of each family, and all of them under ""."""
-        kin = {"": list(self.members.values())}
-        for language in self.members.values():
-            kin.setdefault(language.family, []).append(language)
-        return kin
+        everyone = list(self.members.values())
+        families = dict.fromkeys(x.family for x in everyone)
+        return {"": everyone} | {family: [x for x in everyone if x.family == family] for family in families}
 
     def _draw(self, rng: np.random.Generator) -> Iterator[Meaning]:
         """Meanings without end: each agent prefers few verbs, each verb few objects, each object few places."""
