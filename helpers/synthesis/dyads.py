@@ -115,7 +115,12 @@ def shared(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def separated(
-    fit: np.ndarray, test: np.ndarray, labels, test_labels, pairs: Sequence[tuple[str, str]], k: int
+    fit: np.ndarray,
+    test: np.ndarray,
+    labels: np.ndarray,
+    test_labels: np.ndarray,
+    pairs: Sequence[tuple[str, str]],
+    k: int,
 ) -> pd.DataFrame:
     """table[source, target, quantity, value]: how well the k units that best separate two languages do so elsewhere.
 
@@ -123,7 +128,7 @@ def separated(
     or lowest AUROC on `fit` are taken, and value is their mean AUROC on `test`, turned the way `fit` had it: 0.5 is
     chance. It is the same in both directions.
     """
-    rows, labels, test_labels = [], np.asarray(labels), np.asarray(test_labels)
+    rows = []
     for source, target in pairs:
         here, there = (np.isin(names, (source, target)) for names in (labels, test_labels))
         first = experts.auroc(fit[here], labels[here]).loc[source].to_numpy() - 0.5

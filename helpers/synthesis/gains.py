@@ -39,16 +39,15 @@ def by_pair(before: np.ndarray, cubes: Mapping[str, np.ndarray], languages: Sequ
     before [source, target, sentence] are hits of the untouched model, `cubes` maps the kind of units to hits
     [steered to, source, target, sentence]. toward: the pair's source, its target, or another (mean over these).
     """
-    names, rows, others = np.array(languages, dtype=object), [], len(languages) - 2
-    source, target = np.nonzero(~np.eye(len(names), dtype=bool))
+    rows, others = [], len(languages) - 2
     for units, cube in cubes.items():
         each = cube.mean(-1) - before.mean(-1)  # [toward, source, target]
-        ends = {"source": each[source, source, target], "target": each[target, source, target]}
-        rest = each.sum(0)[source, target] - ends["source"] - ends["target"]
-        ends["another"] = rest / others if others else np.nan
-        keys = dict(source=names[source], target=names[target], units=units)
-        rows += [pd.DataFrame(keys | {"toward": toward, "value": value}) for toward, value in ends.items()]
-    return pd.concat(rows, ignore_index=True)
+        ends = {"source": np.einsum("sst->st", each), "target": np.einsum("tst->st", each)}
+        rest = each.sum(0) - ends["source"] - ends["target"]
+        ends["another"] = rest / others if others else np.full_like(rest, np.nan)
+        rows += [dyads.retrieved(x[..., None], languages, toward).assign(units=units) for toward, x in ends.items()]
+    table = pd.concat(rows, ignore_index=True).rename(columns={"quantity": "toward"})
+    return table[["source", "target", "units", "toward", "value"]]
 
 
 def contrasts(gained: pd.DataFrame, families: Mapping[str, str], *, seed: int = 0) -> pd.DataFrame:

@@ -157,9 +157,7 @@ def correlations(found: pd.DataFrame, *, permutations: int = 999, seed: int = 0)
     """
     scores = found.groupby(["outcome", "source", "target"], sort=False, as_index=False)["value"].mean()
     scores = scores.rename(columns={"outcome": "task", "value": "score"})
-    exact, names = worlds.build().similarity(), scores["source"].unique()
-    exact = exact[exact["source"].isin(names) & exact["target"].isin(names) & (exact["source"] != exact["target"])]
-    table = claimed.claims(scores, exact, permutations=permutations, seed=seed)
+    table = claimed.claims(scores, worlds.build().similarity(), permutations=permutations, seed=seed)
     return table.rename(columns={"task": "outcome"})
 
 
