@@ -145,7 +145,7 @@ def test_findings_take_their_verdicts_from_the_intervals(compared):
         [("plain", 0.1, 0.05, 0.2), ("mixed", -0.1, -0.2, 0.1)], columns=["metric", *gain.columns[2:5]]
     )
     text, _ = answer("beyond", kinds.assign(units="experts less random units", layer=3), 5)
-    assert text.endswith("plain above it (+0.100), mixed not distinguishable from it (-0.100).")
+    assert text.endswith("plain +0.100 (above zero), mixed -0.100 (not distinguishable from zero).")
     text, edge = answer("price", compared, 0.5)
     assert ", above post-hoc projection, 0.50, at" in text and len(edge) == compared.frontier.sum()
     assert ", below post-hoc projection, 1.10, at" in answer("price", compared, 1.1)[0]
@@ -161,8 +161,8 @@ def test_findings_of_what_is_left_out_and_of_k_name_the_numbers():
     rows += [("fitted without it", 0, 0.3, 0.2, 0.4), ("fitted without it", 1, 0.1, 0.05, 0.15)]
     table = pd.DataFrame(rows, columns=["fit", "layer", "gain", "low", "high"]).assign(left_out="family")
     text, shown = answer("left_out", pd.concat([table, table.assign(left_out="language", low=0.0)], ignore_index=True))
-    assert "without the family, +0.100, above zero, against +0.400 with it (layer 1)" in text
-    assert "the language, +0.100, not distinguishable from zero" in text and set(shown.layer) == {1}
+    assert "without the family +0.100, above zero, against +0.400 with it (layer 1)" in text
+    assert "the language +0.100, not distinguishable from zero" in text and set(shown.layer) == {1}
     assert "none can be left out" in answer("left_out", table[:0])[0]
     written = pd.DataFrame({"k": [0, 5, 20], "share": [0.1, 0.4, 0.9], "own": [5.0, 8.0, 50.0], "others": 9.0})
     assert "of A1 is 5: 0.40 of the text is in A1, against 0.10 untouched." in answer("written", written, "A1")[0]

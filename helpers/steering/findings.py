@@ -36,9 +36,9 @@ def _layers(rows: pd.DataFrame) -> list[str]:
 def beyond(table: pd.DataFrame, k: int) -> Answer:
     """How each kind of retrieval changes at one layer, beyond what as many random units do."""
     rows = table[table.units == "experts less random units"]
-    told = [f"{row.metric} {verdict(row.low, row.high)} it ({row.change:+.3f})" for row in rows.itertuples()]
-    layer = f"at layer {rows.layer.iloc[0]}"
-    return f"Against the change by as many random units {layer}, {k} experts leave retrieval: {', '.join(told)}.", table
+    told = [f"{row.metric} {row.change:+.3f} ({verdict(row.low, row.high)} zero)" for row in rows.itertuples()]
+    text = f"At layer {rows.layer.iloc[0]}, {k} experts change top-1 by this much more than as many random units"
+    return f"{text}: {', '.join(told)}.", table
 
 
 def price(table: pd.DataFrame, posthoc: float) -> Answer:
@@ -63,10 +63,10 @@ def left_out(table: pd.DataFrame) -> Answer:
         shown.append(part[part.layer == seen.layer])
         row = shown[-1].set_index("fit").loc["fitted without it"]
         way = f"{row.gain:+.3f}, {verdict(row.low, row.high)} zero"
-        text.append(f"the {kind}, {way}, against {seen.gain:+.3f} with it (layer {seen.layer})")
+        text.append(f"without the {kind} {way}, against {seen.gain:+.3f} with it (layer {seen.layer})")
     if not text:
         return "With so few languages none can be left out.", table
-    return f"Erasure's gain in top-1 without {'; without '.join(text)}.", pd.concat(shown)
+    return f"Erasure's gain in top-1: fitted {'; '.join(text)}.", pd.concat(shown)
 
 
 def written(table: pd.DataFrame, toward: str) -> Answer:
