@@ -207,23 +207,23 @@ def curve(values: dict) -> pd.DataFrame:
 def test_a_trade_is_called_so_only_where_form_falls():
     up = curve({("meaning", "within"): (0.5, 0.95), ("form", "within"): (0.6, 0.99)}).assign(pool="mean")
     said, table = findings.trade_off(up, "pool")
-    assert said == "mean: meaning is added to form, not traded for it."
+    assert said == "meaning is added to form, not traded for it (mean)."
     row = table.set_index("variant").loc["form"]
     assert (row.cases, row.rises, row.falls, row.sinks) == (1, 1, 0, 0)
     assert (row["first"], row["last"]) == (pytest.approx(0.6), pytest.approx(0.99))
     down = curve({("meaning", "within"): (0.5, 0.95), ("form", "within"): (0.99, 0.6)}).assign(pool="mean")
-    assert findings.trade_off(down, "pool")[0] == "mean: form is given up in most places."
+    assert findings.trade_off(down, "pool")[0] == "form is given up in most places (mean)."
     partly = pd.concat([down, up.assign(layer=3), up.assign(layer=4)])
-    assert findings.trade_off(partly, "pool")[0] == "mean: form is given up in some places."
+    assert findings.trade_off(partly, "pool")[0] == "form is given up in some places (mean)."
     still = curve({("meaning", "within"): (0.7, 0.7), ("form", "within"): (0.9, 0.9)}).assign(pool="mean")
-    assert findings.trade_off(still, "pool")[0] == "mean: neither does meaning rise nor form fall."
+    assert findings.trade_off(still, "pool")[0] == "neither does meaning rise nor form fall (mean)."
     later = pd.concat([up, down[down.step == 50].assign(step=90)])
     said, table = findings.trade_off(later, "pool")
-    assert said == "mean: form is told early and then lost in most places."
+    assert said == "form is told early and then lost in most places (mean)."
     assert table.set_index("variant").sinks["form"] == 1
     both = pd.concat([up.assign(corpus="a"), down.assign(corpus="b")])
     said, table = findings.trade_off(both, "corpus")
-    assert said == "a: meaning is added to form, not traded for it; b: form is given up in most places."
+    assert said == "meaning is added to form, not traded for it (a); form is given up in most places (b)."
     assert len(table) == 4
 
 
@@ -231,7 +231,7 @@ def test_pairs_of_all_kinds_together_are_no_case_and_one_step_is_read_over_its_l
     rows = curve({("meaning", "within"): (0.5, 0.95), ("form", "within"): (0.99, 0.7), ("form", "all"): (1, 0.2)})
     one = rows.assign(layer=rows.step, step=0, pool="mean")
     said, table = findings.trade_off(one, "pool")
-    assert said == "mean: form is given up in most places." and set(table.cases) == {1}
+    assert said == "form is given up in most places (mean)." and set(table.cases) == {1}
     change = findings.changes(one).set_index(["variant", "pairs"]).loc[("form", "within")]
     assert (change.low, change.high) == (pytest.approx(-0.33), pytest.approx(-0.25))
     assert change.sunk == pytest.approx(0.25)

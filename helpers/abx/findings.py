@@ -29,7 +29,7 @@ def trade_off(curves: pd.DataFrame, by: str) -> tuple[str, pd.DataFrame]:
     moved = moved.assign(cases=1, rises=moved.low > 0, falls=moved.high < 0, sinks=moved.sunk > SUNK)
     counts = {name: (name, "sum") for name in ("cases", "rises", "falls", "sinks")}
     table = moved.groupby([by, "variant"], sort=False).agg(**counts, first=("first", "mean"), last=("last", "mean"))
-    said = [f"{name}: {_traded(rows.loc[name])}" for name, rows in table.groupby(level=0, sort=False)]
+    said = [f"{_traded(rows.loc[name])} ({name})" for name, rows in table.groupby(level=0, sort=False)]
     return "; ".join(said) + ".", table.reset_index()
 
 
