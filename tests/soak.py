@@ -1,9 +1,13 @@
-"""200 tiny runs on two workers while kernels are killed at random: at the end all have completed, and none twice.
+"""200 tiny runs on two workers while kernels are killed at random: at the end all have completed.
+
+A run is executed at least once: a kernel that is killed after its last cell leaves no completed run, and the run is
+done again. What a completed run leaves is of one execution, its last: tables and notebook bear the same mark.
 
 Run: make soak, or python tests/soak.py [runs] [seconds between kills]. The sweep is started again, as a person would,
 with --retry-failed, until nothing has failed; a run whose kernel is killed is started once more by the sweep itself.
 """
 
+import json
 import os
 import random
 import signal
@@ -16,16 +20,18 @@ from collections import Counter
 from pathlib import Path
 
 import psutil
-from homes import PARAMETERS, log, write_notebook, write_sweep
+from homes import PARAMETERS, write_notebook, write_sweep
 
 CELL = """
-import os, time
+import os, time, uuid
 from helpers.common import results, store
-name = results.current_run("01_experts")
-time.sleep(0.3)
-_ = store.write_json(results.folder(name, corpus, model, revision) / "experts.json", {"k": k})
+name, mark = results.current_run("01_experts"), uuid.uuid4().hex
+print(f"{name} {mark}")
+for part in ("first", "last"):
+    _ = store.write_json(results.folder(name, corpus, model, revision) / f"{part}.json", mark)
+    time.sleep(0.15)
 with open("log", "a") as log:
-    log.write(f"{name}\\n")
+    log.write(f"{name} {mark}\\n")
 """
 
 
@@ -51,7 +57,7 @@ def kill_now_and_then(home: Path, stop: threading.Event, pause: float, killed: l
 
 
 def main() -> int:
-    """Print the closing table; 1 unless every run completed exactly once."""
+    """Print the closing table; 1 unless every run has completed with the results of one execution."""
     runs, pause = int(sys.argv[1]) if len(sys.argv) > 1 else 200, float(sys.argv[2]) if len(sys.argv) > 2 else 6.0
     home = Path(tempfile.mkdtemp(prefix="isogloss-soak-")).resolve()
     (home / "notebooks" / "sweeps").mkdir(parents=True)
@@ -74,11 +80,14 @@ def main() -> int:
 
 
 def close(home: Path, runs: int, facts: dict) -> int:
-    """Print what became of all, from the records and from the runs' own log; 1 unless each completed once."""
+    """Print what became of all; 1 unless each completed, with the results of the execution that ended last."""
     import pandas as pd
 
     table = pd.read_parquet(home / "data/results/sweeps/soak/manifest.parquet")
-    times = Counter(log(home))
+    ends = [line.split() for line in (home / "log").read_text().splitlines()]
+    last = dict(ends)
+    folders = {Path(folder).name: Path(folder) for folder in table.folder}
+    mixed = [run for run, folder in folders.items() if marks(folder) != {last.get(run)}]
     halves = [
         path.name for path in home.glob("data/results/world/*/*/*") if ".partial" in path.name or ".tmp" in path.name
     ]
@@ -87,16 +96,24 @@ def close(home: Path, runs: int, facts: dict) -> int:
         "completed": int((table.status == "completed").sum()),
         "started more than once": int((table.attempts > 1).sum()),
         "most attempts at one": int(table.attempts.max()),
-        "came to their end twice": sum(count > 1 for count in times.values()),
+        "came to their end twice": sum(count > 1 for count in Counter(run for run, _ in ends).values()),
+        "of several executions": len(mixed),
         "half-written files": len(halves),
         **facts,
         "median seconds a run": float(table.seconds.median()),
     }
     for name, value in rows.items():
         print(f"  {name:26s} {value:8.1f}" if isinstance(value, float) else f"  {name:26s} {value:8d}")
-    whole = rows["completed"] == runs == len(times) and not rows["came to their end twice"] and not halves
-    print("every run completed exactly once" if whole else f"NOT every run completed exactly once; see {home}")
+    whole = rows["completed"] == runs == len(last) and not mixed and not halves
+    print("every run has the results of one execution" if whole else f"NOT every run is whole; see {home}")
     return int(not whole)
+
+
+def marks(folder: Path) -> set[str]:
+    """The marks of the executions that a run's tables and its executed notebook come from."""
+    book = json.loads((folder / "01_expert_discovery.ipynb").read_text())
+    printed = "".join("".join(output.get("text", [])) for cell in book["cells"] for output in cell.get("outputs", []))
+    return {printed.split()[1], *(json.loads((folder / f"{part}.json").read_text()) for part in ("first", "last"))}
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def test_a_profile_that_no_cluster_can_meet_is_refused(profile, told):
 
 
 def test_a_profile_is_read_as_strictly_as_a_sweep(tmp_path):
-    for text, told in [("worker: 2", "no key 'worker'; did you mean workers"), ("memory: 32", "memory is int")]:
+    for text, told in [("worker: 2", "no key 'worker'; did you mean workers"), ("memory: 32", "memory is 32; write a str")]:
         (tmp_path / "slurm.yaml").write_text(text)
         with pytest.raises((ValueError, LookupError), match=told):
             grids.read(tmp_path / "slurm.yaml", executors.PROFILE)

@@ -70,7 +70,7 @@ def test_the_dry_run_prints_what_varies_and_starts_nothing(home):
         ("include: [{language: hf_abcdefghijklmnopqrstuv}]", "looks like an access token"),
         ("notebooks: [01_expert]", "no notebook '01_expert'; did you mean 01_expert_discovery"),
         ("notebooks: []", "no notebooks"),
-        ("grid: {languages: [[A1, Z9]]}", "unknown language of world 'Z9'"),
+        ("grid: {languages: [[A1, Z9]]}", "language of world 'Z9'"),
     ],
 )
 def test_every_value_is_checked_before_anything_starts(home, text, told):

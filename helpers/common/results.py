@@ -17,19 +17,14 @@ from helpers.common import store
 from helpers.common.lookup import nearest
 
 MARKER = "run.json"  # written last: a run folder that holds it is complete
-WRITERS = {
-    "experts.parquet": "01_expert_discovery",
-    "steering.parquet": "02_steering_embeddings",
-    "chosen.parquet": "02_steering_embeddings",
-    "edits.safetensors": "02_steering_embeddings",
-    "abx.parquet": "03_abx_checkpoints",
-    "probes.parquet": "03_abx_checkpoints",
-    "scores.parquet": "04_transfer_heatmaps",
-    "similarity.parquet": "04_transfer_heatmaps",
-    "ranking.parquet": "04_transfer_heatmaps",
-    "pairs.parquet": "05_synthesis",
+WRITERS = {  # what later notebooks read
+    "01_expert_discovery": ("experts.parquet",),
+    "02_steering_embeddings": ("steering.parquet", "chosen.parquet", "edits.safetensors"),
+    "03_abx_checkpoints": ("abx.parquet", "probes.parquet"),
+    "04_transfer_heatmaps": ("scores.parquet", "similarity.parquet", "ranking.parquet"),
+    "05_synthesis": ("pairs.parquet",),
 }
-READERS = {f"{file.partition('.')[0]}_run": notebook for file, notebook in WRITERS.items()}  # whose run
+READERS = {f"{Path(file).stem}_run": notebook for notebook, files in WRITERS.items() for file in files}  # whose run
 _MARGIN = 0.1  # inches around a figure
 _UNDATED = {".png": {"Software": None}, ".svg": {"Creator": None, "Date": None}}
 
@@ -105,12 +100,12 @@ def latest(filename: str, corpus: str, model: str, revision: str = "", run: str 
     run notes what it found, or that it found none, so that the runner sees when that has changed.
     """
     query = {"filename": filename, "corpus": corpus, "model": model, "revision": revision, "run": run}
-    path = _newest(**query, headless=bool(os.environ.get("ISOGLOSS_RUN")))
+    path, made = found(**query, headless=bool(os.environ.get("ISOGLOSS_RUN")))
     if os.environ.get("ISOGLOSS_INPUTS"):
         with open(os.environ["ISOGLOSS_INPUTS"], "a", encoding="utf-8") as file:
-            file.write(json.dumps({"query": query} | dict(zip(("path", "completed"), _seen(path)))) + "\n")
+            file.write(json.dumps({"query": query, "path": path, "completed": made}) + "\n")
     if path:
-        return path
+        return Path(path)
     if run:
         base = folder(run, corpus, model, revision).parent
         runs = [path.parent.name for path in base.glob(f"*/{filename}")]
@@ -118,25 +113,20 @@ def latest(filename: str, corpus: str, model: str, revision: str = "", run: str 
     raise LookupError(_missing(filename, corpus, model, revision))
 
 
-def found(**query: str) -> tuple[str, float]:
-    """Path of the result that `latest` finds in a headless run, and when it was made; ("", 0) where there is none."""
-    return _seen(_newest(**query, headless=True))
+def found(
+    filename: str, corpus: str, model: str, revision: str, run: str, *, headless: bool = True
+) -> tuple[str, float]:
+    """Path of the given run's result, or that of the run last asked for, and when it was made; ("", 0) for none."""
+    places = folder(run or "any", corpus, model, revision).parent.glob(f"{part(run) if run else '*'}/{filename}")
+    ends = "" if headless and not run else "-interactive"  # of the folders that count although a person wrote them
+    counted = [path for path in places if (path.parent / MARKER).exists() or (ends and path.parent.name.endswith(ends))]
+    path = max(counted, key=lambda path: (_times(path)[0], path.parent.name), default=None)
+    return (str(path), _times(path)[1]) if path else ("", 0.0)
 
 
 def read_marker(place: Path) -> dict:
     """What is on record of the completed run in a folder, and the `folder`. OSError or ValueError where it is not."""
     return json.loads((place / MARKER).read_text(encoding="utf-8")) | {"folder": place}
-
-
-def _newest(filename: str, corpus: str, model: str, revision: str, run: str, headless: bool) -> Path | None:
-    """The given run's result, or that of the run last asked for."""
-    places = folder(run or "any", corpus, model, revision).parent.glob(f"{part(run) if run else '*'}/{filename}")
-    counted = [path for path in places if _counts(path.parent, headless and not run)]
-    return max(counted, key=lambda path: (_times(path)[0], path.parent.name), default=None)
-
-
-def _seen(path: Path | None) -> tuple[str, float]:
-    return (str(path), _times(path)[1]) if path else ("", 0.0)
 
 
 def _times(path: Path) -> tuple[float, float]:
@@ -148,17 +138,13 @@ def _times(path: Path) -> tuple[float, float]:
         return path.stat().st_mtime, path.stat().st_mtime
 
 
-def _counts(place: Path, headless: bool) -> bool:
-    return (place / MARKER).exists() or (place.name.endswith("-interactive") and not headless)
-
-
 def _missing(filename: str, corpus: str, model: str, revision: str) -> str:
-    writer = WRITERS.get(filename, "the notebook that writes it")
+    writer = READERS.get(f"{Path(filename).stem}_run", "the notebook that writes it")
     others = sorted({f"{p.parents[2].name}/{p.parents[1].name}" for p in DATA.glob(f"results/*/*/*/{filename}")})
     elsewhere = f" (there is one for {', '.join(others[:3])})" if others else ""
-    options = f"-p corpus={corpus} -p model={model}" + (f" -p revision={revision}" if revision else "")
-    wanted = f"{part(corpus)}/{part(model)}@{part(revision)}"
-    return f"no finished {filename} for {wanted}{elsewhere}; run first: python -m helpers run {writer} {options}"
+    wanted = f"{part(corpus)}/{part(model)}@{part(revision)}{elsewhere}"
+    move = f"python -m helpers run {writer} -p corpus={corpus} -p model={model}"
+    return f"no finished {filename} for {wanted}; run first: {move}" + (f" -p revision={revision}" if revision else "")
 
 
 def _is_path(name: str) -> bool:

@@ -52,10 +52,10 @@ def read(path: Path, keys: Mapping[str, type]) -> dict:
     try:
         content = _Loader(path.read_text(encoding="utf-8")).get_single_data()
         if not isinstance(content, dict):
-            raise ValueError(f"holds {_kind(content)}; write {', '.join(keys)}")
+            raise ValueError(f"holds {content!r}; write {', '.join(keys)}")
         for name, value in content.items():
             if not isinstance(value, keys[known(name, keys, "key")]):
-                raise ValueError(f"{name} is {_kind(value)} ({value!r}); write a {keys[name].__name__}")
+                raise ValueError(f"{name} is {value!r}; write a {keys[name].__name__}")
     except yaml.YAMLError as error:
         raise ValueError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
     except (ValueError, LookupError) as error:
@@ -85,7 +85,3 @@ def points(spec: Mapping) -> list[dict]:
             raise ValueError(f"exclude: {entry} matches none of the {len(found)} points of the grid; mend or drop it")
         found = kept
     return found + [defaults | entry for entry in include]
-
-
-def _kind(value: object) -> str:
-    return "nothing" if value is None else type(value).__name__

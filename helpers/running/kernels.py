@@ -6,7 +6,6 @@ Papermill and its company are imported where a kernel starts, since a run that i
 import logging
 import os
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from weakref import WeakSet
 from helpers.common import store
 from helpers.running import progress
 
-_SOCKET_ROOM = 60  # characters; a Unix socket's path holds about 104
+SHORT = "/tmp" if os.name == "posix" else None  # a folder for sockets, whose paths must stay below 104 characters
 _STARTED: WeakSet = WeakSet()  # the kernels of this process
 _STOPPED = threading.Event()
 
@@ -101,11 +100,6 @@ def interruptible() -> Iterator[None]:
         if _STOPPED.is_set():
             raise KeyboardInterrupt from None
         raise
-
-
-def short() -> str | None:
-    """Folder for sockets, whose paths must stay short; none where the usual one will do."""
-    return "/tmp" if os.name == "posix" and len(tempfile.gettempdir()) > _SOCKET_ROOM else None
 
 
 def _end_kernels() -> None:

@@ -40,14 +40,13 @@ def gather(name: str, filename: str) -> pd.DataFrame:
     """One table of that name from all completed runs of a sweep, the run and its varied parameters as first columns."""
     done = manifest(name).query("status == 'completed'").reset_index(drop=True)
     given = pd.DataFrame([json.loads(text) for text in done.parameters])
-    varied = [key for key in given if given[key].map(repr).nunique() > 1]
+    varied = given[[key for key in given if given[key].map(repr).nunique() > 1]]
+    varied = varied.map(lambda value: str(value) if isinstance(value, list | dict) else value)
     tables = []
-    for row, values in zip(done.itertuples(), given[varied].to_dict("records")):
-        path = Path(row.folder, filename)
-        if path.exists():
+    for row, values in zip(done.itertuples(), varied.to_dict("records")):
+        if (path := Path(row.folder, filename)).exists():
             table = store.read_table(path)
             keys = {"run": row.run} | {key: value for key, value in values.items() if key not in table}
-            keys = {key: str(value) if isinstance(value, list | dict) else value for key, value in keys.items()}
             tables.append(table.assign(**keys)[[*keys, *(column for column in table if column not in keys)]])
     if not tables:
         raise LookupError(f"no completed run of sweep {name!r} has {filename!r}; {len(done)} have completed")
@@ -59,30 +58,26 @@ def completed(row: Mapping) -> str:
 
     It is `failed` where the run read a result of another point's run than its own: then it is no result of this sweep.
     """
-    folder = Path(row["folder"])
-    marker = results.read_marker(folder)
-    facts = {name: marker[name] for name in ("commit", "versions", "helpers", "seconds", "completed")}
-    facts["reads"] = sorted({Path(entry["path"]).parent.name for entry in marker["inputs"] if entry["path"]})
-    error = _misread(facts["reads"], row["needs"])
-    before = read(row)
+    marker, before, folder = results.read_marker(row["folder"]), read(row), row["folder"]
+    reads = sorted({Path(entry["path"]).parent.name for entry in marker["inputs"] if entry["path"]})
+    error = _misread(reads, row["needs"])
     if not error and (before.get("status"), before.get("completed")) == ("completed", marker["completed"]):
         return "completed"
+    facts = {name: marker[name] for name in ("commit", "versions", "helpers", "seconds", "completed")}
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     facts["outputs"] = [file for file in files if file != results.MARKER and not file.startswith(".")]
     commit = marker.get("sources", {}).get("commit", row["parameters"].get("revision", ""))
-    facts |= {"started": now(marker["started"]), "revision": commit, "error": error}
+    facts |= {"started": now(marker["started"]), "revision": commit, "reads": reads, "error": error}
     return write(row, "failed" if error else "completed", **facts)
 
 
 def write(row: Mapping, status: str, **facts: object) -> str:
     """The status, now on record beside what else is known of the run."""
-    values, origin = row["parameters"], store.describe()
+    origin = {name: value for name, value in store.describe().items() if name in ("commit", "versions", "helpers")}
     told = {name: row[name] for name in ("notebook", "run", "parameters", "folder")} | {"status": status}
-    told |= {"model": values.get("model", ""), "worker": f"{socket.gethostname()}:{os.getpid()}"}
-    fresh = {"revision": values.get("revision", "")} | {
-        name: origin[name] for name in ("commit", "versions", "helpers")
-    }
-    store.write_json(_record(row), _BLANK | fresh | read(row) | told | facts)
+    told |= {"model": row["parameters"].get("model", ""), "worker": f"{socket.gethostname()}:{os.getpid()}"}
+    fresh = _BLANK | origin | {"revision": row["parameters"].get("revision", "")}
+    store.write_json(_record(row), fresh | read(row) | told | facts)
     return status
 
 
@@ -95,7 +90,7 @@ def read(row: Mapping) -> dict:
 
 
 def defaults() -> list[dict]:
-    """The newest completed run of each notebook with its default parameters, in order: its marker, and its folder."""
+    """What is on record of the newest completed run of each notebook with its default parameters, in order."""
     markers = [results.read_marker(path.parent) for path in DATA.glob(f"results/*/*/*/{results.MARKER}")]
     newest = {run["notebook"]: run for run in sorted(markers, key=lambda run: run["asked"]) if run["default"]}
     if not newest:
@@ -104,12 +99,10 @@ def defaults() -> list[dict]:
 
 
 def show_figures(folder: Path) -> list[Path]:
-    """The PNG figures of the newest default runs, copied to the folder that the README shows."""
+    """The PNG figures of the newest default runs, copied to a folder."""
     found = [path for run in defaults() for path in sorted((run["folder"] / "figures").glob("*.png"))]
-    for path in found:
-        with store.whole(folder / path.name) as temporary:
-            shutil.copyfile(path, temporary)
-    return [folder / path.name for path in found]
+    folder.mkdir(exist_ok=True)
+    return [Path(shutil.copyfile(path, folder / path.name)) for path in found]
 
 
 def home(name: str) -> Path:
@@ -126,8 +119,8 @@ def _misread(reads: list[str], needs: list[str]) -> str:
     """What is wrong with the runs that were read; empty when those of the sweep's own notebooks are of this point."""
     own = {need.split("-")[0]: need for need in needs}
     for other in reads:
-        if own.get(other.split("-")[0], other) != other and other not in needs:
-            mine = own[other.split("-")[0]]
+        mine = own.get(other.split("-")[0], other)
+        if mine != other and other not in needs:
             move = "declare a parameter such as experts_run: str = '' and pass it on to results.latest"
             return f"it read {other}, the latest, and not {mine} of its own point; {move}"
     return ""

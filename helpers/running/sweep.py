@@ -52,10 +52,7 @@ def plan(path: str | Path) -> list[dict]:
 
 
 def execute(path: str | Path, executor: Executor | None = None, **options: object) -> pd.DataFrame:
-    """The manifest of a sweep once every run has completed, failed, or is blocked by a failed one.
-
-    Options are those of `perform`. Two sweeps at once share the work: what the other is at is looked at again later.
-    """
+    """The manifest of a sweep once every run has been performed, with the options of `perform`."""
     rows, name = plan(path), _resolve(path).stem
     perform(name, rows, executor or executors.Inline(), **options)
     store.write_table(records.home(name) / "manifest.parquet", records.manifest(name))
@@ -74,7 +71,8 @@ def perform(
 ) -> dict[str, str]:
     """What became of planned runs, by id: completed, skipped (it was complete), failed, or blocked by a failed one.
 
-    A run starts when all that it `needs` have completed and those it is `after` have ended, at most `slots` at a time.
+    A run starts when all that it `needs` have completed and those it is `after` have ended, at most `slots` at a time;
+    one that another process is busy with is looked at again later, so that two sweeps share the work.
     `threads` and `gpus` are as in `attempt`; 0 threads are a share of the cores, all for a run with none beside it.
     Runs that failed before stay failed unless `retry_failed`.
     """
@@ -83,7 +81,7 @@ def perform(
     aloud = _log.isEnabledFor(logging.INFO)
     while queue or running:
         queue = [row for row in queue if not _settle(row, state, retry_failed)]
-        chosen = [row for row in queue if _before(row) <= set(state)][: slots - len(running)]
+        chosen = [row for row in queue if {*row["after"]} <= {*state}][: slots - len(running)]
         share = threads or (0 if len(chosen) == 1 and not running else max(1, _cores() // slots))
         for row in chosen:
             queue.remove(row)
@@ -101,7 +99,7 @@ def perform(
 
 
 def attempt(row: Mapping, threads: int = 1, gpus: Sequence[str] = (), aloud: bool = False) -> str:
-    """What became of one run: completed, failed, or busy when another process is at it; never raises for a failed run.
+    """What became of one run: completed, skipped, failed, or busy when another process is at it.
 
     A run whose kernel was killed is started once more. The kernel gets as many `threads` (0: all) on every back-end, so
     that results are equal to the last bit, and of several `gpus` the one with its worker's number.
@@ -125,9 +123,8 @@ def status(path: str | Path) -> pd.DataFrame:
     """
     rows = plan(path)
     frame = pd.DataFrame([row["given"] for row in rows], dtype=object)
-    varied = [name for name in frame if frame[name].map(repr).nunique(dropna=False) > 1]
-    head = pd.DataFrame([{name: row[name] for name in ("run", "notebook")} | {"status": _status(row)} for row in rows])
-    return pd.concat([head, frame[varied].fillna("")], axis=1)
+    head = pd.DataFrame([{"run": row["run"], "notebook": row["notebook"], "status": _status(row)} for row in rows])
+    return head.join(frame.loc[:, frame.map(repr).nunique() > 1].fillna(""))
 
 
 def _resolve(path: str | Path) -> Path:
@@ -150,20 +147,15 @@ def _add(rows: dict, point: Mapping, declared: Mapping) -> None:
         if not runner.is_complete(planned):
             runner.refuse_absent(planned["parameters"])
         row = rows.setdefault(planned["run"], planned | {"needs": []})
-        row["needs"] = list(dict.fromkeys([*row["needs"], *before.values()]))
+        row["needs"] = row["after"] = list(dict.fromkeys([*row["needs"], *before.values()]))
         before[source.stem] = planned["run"]
-
-
-def _before(row: Mapping) -> set[str]:
-    """The runs that have to end before this one starts."""
-    return {*row["needs"], *row.get("after", [])}
 
 
 def _settle(row: Mapping, state: dict, retry_failed: bool) -> bool:
     """Whether no work on a run is left or possible; if so, `state` says why."""
     if {state.get(need) for need in row["needs"]} & {"failed", "blocked"}:
         state[row["run"]] = records.write(row, "blocked", error="an earlier notebook at this point failed")
-    elif _before(row) <= set(state):
+    elif {*row["after"]} <= {*state}:
         if status := _done(row):
             state[row["run"]] = status
         elif records.read(row).get("status") == "failed" and not retry_failed:
@@ -204,19 +196,17 @@ def _try(row: Mapping, environment: Mapping[str, str], last: bool = False) -> st
     except Exception as error:
         if _KILLED.search(str(error)) and not last:
             return _try(row, environment, last=True)
-        told = str(error) if isinstance(error, RuntimeError | ValueError | OSError) else repr(error)
-        return records.write(row, "failed", seconds=time.time() - started, error=told)
+        return records.write(row, "failed", seconds=time.time() - started, error=str(error) or repr(error))
     return records.completed(row)
 
 
 def _status(row: Mapping) -> str:
     """How a run stands, as `status` tells it."""
-    if runner.is_complete(row):
-        return "completed"
-    stated = records.read(row).get("status")
     try:
         with store.locked(row["run"]):
-            return {"failed": "failed", "running": "interrupted", "interrupted": "interrupted"}.get(stated, "planned")
+            stated = "done" if runner.is_complete(row) else records.read(row).get("status")
+            told = {"done": "completed", "failed": "failed", "running": "interrupted", "interrupted": "interrupted"}
+            return told.get(stated, "planned")
     except Timeout:
         return "running"
 

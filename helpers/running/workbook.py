@@ -28,10 +28,8 @@ def execute(names: list[str] | None = None, *, force: bool = False, workers: int
 def plan(names: list[str], force: bool = False) -> list[dict]:
     """The runs of notebooks with their defaults; each comes after the first and after those whose results it reads."""
     runs = {name: runner.plan(runner.resolve(name), {}) for name in names}
-    rows = []
-    for name, planned in runs.items():
-        read = {results.READERS.get(parameter) for parameter in planned["parameters"]}
-        after = [runs[other]["run"] for other in names if other != name and other in {names[0], *read}]
-        facts = {"sweep": "workbook", "needs": [], "after": after, "asked": True, "force": force}
-        rows.append(planned | facts)
-    return rows
+    for name, row in runs.items():
+        read = {names[0], *(results.READERS.get(parameter) for parameter in row["parameters"])} - {name}
+        after = [runs[other]["run"] for other in names if other in read]
+        row |= {"sweep": "workbook", "needs": [], "after": after, "asked": True, "force": force}
+    return list(runs.values())
