@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from helpers.running import cli as command_line
 from helpers.running import doctor
 
-TOPICS = "python packages extras threads memory accelerator disk caches fonts hub corpora".split()  # noqa: SIM905
+TOPICS = "packages extras threads memory accelerator disk caches fonts hub corpora".split()  # noqa: SIM905
 
 
 @pytest.fixture(autouse=True)

@@ -28,34 +28,24 @@ _HELD = 20 * _GIB
 
 def examine() -> pd.DataFrame:
     """Table [what, verdict, found, advice], a row for each thing looked at; verdict is ok, note or wrong."""
-    checks = (_python, _packages, _extras, _threads, _memory, _accelerator, _disk, _caches, _fonts, _hub, _corpora)
+    checks = (_packages, _extras, _threads, _memory, _accelerator, _disk, _caches, _fonts, _hub, _corpora)
     rows = [(check.__name__[1:], *check()) for check in checks]
     table = pd.DataFrame(rows, columns=["what", "verdict", "found", "advice"])
     return table.assign(advice=table["advice"].where(table["verdict"] != "ok", ""))
 
 
-def _python() -> tuple[str, str, str]:
-    verdict = "ok" if sys.version_info >= (3, 11) else "wrong"
-    return verdict, f"{sys.version.split()[0]} at {sys.executable}", "Python 3.11 or newer: make PYTHON=/path/to/it"
-
-
 def _packages() -> tuple[str, str, str]:
     """Installed packages against the versions that the tests passed with; only what the package asks for counts."""
     pinned = _pinned(HOUSE / "constraints.txt")
-    asked = importlib.metadata.requires("isogloss") or []
-    versions = {name: _version(name) for name in (re.split(r"[^\w.-]", x)[0] for x in asked if "extra" not in x)}
-    missing = [name for name, version in versions.items() if not version]
-    other = [
-        f"{name} {version} (tested: {pinned[_plain(name)]})"
-        for name, version in versions.items()
-        if version.partition("+")[0] != pinned.get(_plain(name), version)
-    ]
-    mend = "pip install -c constraints.txt -e ."
-    if missing:
-        return "wrong", f"missing: {', '.join(missing)}", mend
+    asked = [re.split(r"[^\w.-]", line)[0] for line in importlib.metadata.requires("isogloss") if "extra" not in line]
+    versions = {name: _version(name) for name in asked}
+    if missing := [name for name in asked if not versions[name]]:
+        return "wrong", f"missing: {', '.join(missing)}", "pip install -c constraints.txt -e ."
+    tested = {name: pinned.get(_plain(name), versions[name]) for name in asked}
+    other = [f"{n} {versions[n]} (tested: {tested[n]})" for n in asked if versions[n].partition("+")[0] != tested[n]]
     if other:
-        return "note", f"not as tested: {', '.join(other)}", f"if something fails: {mend}"
-    return "ok", f"{len(versions)} as in constraints.txt", ""
+        return "note", f"not as tested: {', '.join(other)}", "if something fails: pip install -c constraints.txt -e ."
+    return "ok", f"Python {sys.version.split()[0]} and {len(asked)} packages as in constraints.txt", ""
 
 
 def _extras() -> tuple[str, str, str]:
