@@ -62,22 +62,15 @@ def _rows(what: str) -> tuple[str, list[dict]]:
         table = records.manifest(what)
         rows = table.assign(parameters=table.parameters.map(json.loads)).to_dict("records")
         return what, [row | {"folder": Path(row["folder"])} for row in rows]
-    runs = {path.parent.name: path for path in DATA.glob(f"results/*/*/*/{results.MARKER}")}
-    if what:
-        return what, [_row(runs[known(what, [*runs, *sweeps], "run or sweep with results")])]
-    newest = {
-        row["notebook"]: row for row in sorted(map(_row, runs.values()), key=lambda x: x["asked"]) if row["default"]
-    }
-    if not newest:
-        raise LookupError("no default run has completed; run first: python -m helpers workbook")
-    return "workbook", [newest[name] for name in sorted(newest)]
+    if not what:
+        return "workbook", list(map(_row, records.defaults()))
+    runs = {path.parent.name: path.parent for path in DATA.glob(f"results/*/*/*/{results.MARKER}")}
+    return what, [_row(results.read_marker(runs[known(what, [*runs, *sweeps], "run or sweep with results")]))]
 
 
-def _row(path: Path) -> dict:
-    """A completed run from the marker in its folder."""
-    marker = json.loads(path.read_text(encoding="utf-8"))
-    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(marker["started"]))
-    return marker | {"status": "completed", "error": "", "folder": path.parent, "started": started}
+def _row(marker: dict) -> dict:
+    """What a record tells, of a completed run's marker."""
+    return marker | {"status": "completed", "error": "", "started": records.now(marker["started"])}
 
 
 def _parameters(rows: list[dict]) -> tuple[list[str], dict]:
