@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.common import stats
+from helpers.common.lookup import known
 from helpers.synthesis.dyads import KEYS, VARIANTS
 from helpers.transfer import qap
 
@@ -146,10 +147,8 @@ def _off_zero(table: pd.DataFrame) -> pd.Series:
 
 
 def _frame(table: pd.DataFrame, quantity: str) -> pd.DataFrame:
-    """table[measure, source, target, value] of one quantity; LookupError where the table lacks it."""
-    part = table[table["quantity"] == quantity]
-    if part.empty:
-        raise LookupError(f"no quantity {quantity!r} in the table; it has {', '.join(table['quantity'].unique())}")
+    """table[measure, source, target, value] of one quantity."""
+    part = table[table["quantity"] == known(quantity, table["quantity"].unique(), "quantity")]
     return part.rename(columns={"quantity": "measure"})[["measure", "source", "target", "value"]]
 
 
@@ -157,9 +156,9 @@ def _cells(frames: Sequence[pd.DataFrame]) -> tuple[np.ndarray, np.ndarray, np.n
     """Residuals [cell, quantity] of the pairs that all know, in standard deviations, with each cell's languages."""
     wide = [qap.square(frame, "value") for frame in frames]
     values = np.stack([part.reindex_like(wide[0]).to_numpy() for part in wide])
-    known = ~np.isnan(values).any(0)
-    left = qap.residuals(np.where(known, values, np.nan))[:, known].T
-    scale, (target, source) = left.std(0), np.nonzero(known)
+    there = ~np.isnan(values).any(0)
+    left = qap.residuals(np.where(there, values, np.nan))[:, there].T
+    scale, (target, source) = left.std(0), np.nonzero(there)
     return left / np.where(scale > 0, scale, 1), wide[0].columns.to_numpy()[source], wide[0].index.to_numpy()[target]
 
 

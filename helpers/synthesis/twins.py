@@ -30,9 +30,6 @@ TITLES = {"shared": "experts shared", "auroc": "AUROC of experts", "form": "form
 }  # fmt: skip
 _ROOMS = ("common", "models", "world", "corpora", "embeddings", "steering", "abx", "transfer", "synthesis")
 _KEYS = ["outcome", "kin", "original", "change", "dose"]
-_SIDES = {"correlation": ("sibling", "r"), "twin and\nsibling": ("sibling", "cause")} | {
-    "twin and\noriginal": ("itself", "cause"),
-}  # what ranks the changes -> the rows and the column of `compared`
 
 
 def causes(trained: Sequence[str], *, k: int, layer: int, permutations: int = 999, seed: int = 0) -> SimpleNamespace:
@@ -176,11 +173,12 @@ def compared(causes: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
 
 def ranks(table: pd.DataFrame) -> pd.DataFrame:
     """table[outcome, change, by, rank, significant]: by correlation, and by twins with sibling and original."""
-    parts = []
-    for by, (kin, what) in _SIDES.items():
-        rows = table[table["kin"] == kin]
-        keys = rows[["outcome", "change"]].assign(by=by)
-        parts.append(keys.assign(rank=rows[f"{what}_rank"], significant=rows[f"{what}_significant"]))
+    near, itself = (table[table["kin"] == kin] for kin in ("sibling", "itself"))
+    sides = {"correlation": (near, "r"), "twin and\nsibling": (near, "cause"), "twin and\noriginal": (itself, "cause")}
+    parts = [
+        part[["outcome", "change"]].assign(by=by, rank=part[f"{x}_rank"], significant=part[f"{x}_significant"])
+        for by, (part, x) in sides.items()
+    ]
     return pd.concat(parts, ignore_index=True)
 
 
