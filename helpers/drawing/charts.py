@@ -5,6 +5,7 @@ apart. Chance lines are dotted and named, unknown cells are hatched.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import cycle, product
 
 import matplotlib as mpl
 import numpy as np
@@ -13,11 +14,11 @@ import seaborn as sns
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.patches import Patch
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#4D4D4D"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+LOOKS = [(colour, MARKERS[(i + turn) % 8]) for turn in range(8) for i, colour in enumerate(COLOURS)]
 GREY = "#9A9A9A"
 FONTS = [  # those that are installed, in this order: one font rarely has all scripts of a corpus
     "DejaVu Sans", "Noto Sans", "Noto Sans CJK JP", "Noto Sans Arabic", "Noto Sans Devanagari", "Noto Sans Thai",
@@ -39,13 +40,12 @@ def style() -> None:
 
 def looks(groups: Sequence[str]) -> dict[str, tuple[str, str]]:
     """A colour and a mark for each distinct group, in order of appearance; no two alike among the first 64."""
-    names, turns = list(dict.fromkeys(groups)), len(COLOURS)
-    return {name: (COLOURS[i % turns], MARKERS[(i + i // turns) % len(MARKERS)]) for i, name in enumerate(names)}
+    return dict(zip(dict.fromkeys(groups), cycle(LOOKS)))
 
 
 def colours(groups: Sequence[str]) -> dict[str, str]:
     """A colour for each distinct group, in order of appearance."""
-    return {group: colour for group, (colour, _) in looks(groups).items()}
+    return dict(zip(dict.fromkeys(groups), cycle(COLOURS)))
 
 
 def legend(place: Axes | Figure, shade: dict[str, str], **options: object) -> None:
@@ -58,17 +58,16 @@ def _legend_above(ax: Axes, entries: int) -> None:
     """A key in one line between the title and the axis, close enough to fit a panel of half a page."""
     close = dict(columnspacing=0.9, handletextpad=0.2, handlelength=1.2, borderaxespad=0, borderpad=0)
     ax.legend(ncols=entries, fontsize=7.5, loc="lower left", bbox_to_anchor=(0, 1.01), **close)
-    ax.set_title(ax.get_title(loc="left"), pad=16)
 
 
 def tree(table: pd.DataFrame, ax: Axes, *, label: str = "language") -> Axes:
     """Families as small trees, one leaf a row: table[language, family, branch], branch a word of turns (0 or 1)."""
-    rows = table.reset_index(drop=True)
-    shade, depth = colours(rows.family), rows.branch.str.len().max()
-    for family, leaves in rows.groupby("family", sort=False):
-        _branch(leaves.branch, "", ax, depth, dict(color=shade[family], lw=1.4))
-    for y, (name, family) in enumerate(zip(rows[label], rows.family)):
-        ax.text(depth + 0.12, -y, name, va="center", color=shade[family], fontsize=8.5)
+    rows, depth = table.reset_index(drop=True), table.branch.str.len().max()
+    for family, colour in colours(rows.family).items():
+        leaves = rows[rows.family == family]
+        _branch(leaves.branch, "", ax, depth, dict(color=colour, lw=1.4))
+        for y, name in leaves[label].items():
+            ax.text(depth + 0.12, -y, name, va="center", color=colour, fontsize=8.5)
     ax.set(xlim=(-0.3, depth + 0.15), ylim=(-len(rows) + 0.3, 0.7))
     ax.axis("off")
     return ax
@@ -76,14 +75,13 @@ def tree(table: pd.DataFrame, ax: Axes, *, label: str = "language") -> Axes:
 
 def _branch(words: pd.Series, path: str, ax: Axes, depth: int, line: dict) -> float:
     """Draw the leaves below a path of turns, and the line that leads to them; return its height."""
-    here, start = words[words.str.startswith(path)], len(path) - (1 if path else 0.3)
-    if len(here) == 1:
-        height, end = -float(here.index[0]), depth
-    else:
-        ends = [_branch(here, path + turn, ax, depth, line) for turn in "01"]
-        height, end = sum(ends) / 2, len(path)
-        ax.plot([end, end], ends, **line)
-    ax.plot([start, end], [height, height], **line)
+    here, turn = words[words.str.startswith(path)], len(path)
+    height, end = -here.index[0], depth
+    if len(here) > 1:
+        ends = [_branch(here, path + way, ax, depth, line) for way in "01"]
+        height, end = sum(ends) / 2, turn
+        ax.plot([turn, turn], ends, **line)
+    ax.plot([turn - (1 if path else 0.3), end], [height, height], **line)
     return height
 
 
@@ -93,27 +91,26 @@ def curves(
 ) -> Axes:  # fmt: skip
     """Lines of y over x, one for each value of `by`, named at their right end; a band from `low` to `high`.
 
-    `log` names the axes on a log scale: "x", which keeps 0, "y" or "xy".
+    `log` names the axes on a log scale: "x", which keeps 0, or "xy".
     """
-    groups = list(table.groupby(by, sort=False)) if by else [("", table)]
+    groups, ends = list(table.groupby(by, sort=False)) if by else [("", table)], []
     ordered = by and pd.api.types.is_numeric_dtype(table[by]) and len(groups) > 2
     palette = mpl.colormaps["cividis"](np.linspace(0, 0.85, len(groups))) if ordered else COLOURS
-    ends = []
-    for i, (name, part) in enumerate(groups):
-        part, colour = part.sort_values(x), palette[i % len(palette)]
-        ax.plot(part[x], part[y], color=colour, marker=MARKERS[i % len(MARKERS)], ms=3.5)
+    for (name, part), colour, marker in zip(groups, cycle(palette), cycle(MARKERS)):
+        part = part.sort_values(x)
+        ax.plot(part[x], part[y], color=colour, marker=marker, ms=3.5)
         if low:
             ax.fill_between(part[x], part[low], part[high], color=colour, alpha=0.15, lw=0)
         ends.append((part[y].iloc[-1], f"{by} {name}" if ordered else str(name), colour))
     if "x" in log:
         ax.set_xscale("symlog", linthresh=max(1, table.loc[table[x] > 0, x].min()))
     elif pd.api.types.is_integer_dtype(table[x]):
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        ax.locator_params(axis="x", integer=True, nbins=6)
     if "y" in log:
         ax.set_yscale("log")
     if chance is not None:
         ax.axhline(chance, **_CHANCE)
-        ends.append((chance, "chance" if chance else "", "#444444"))
+        ends.append((chance, "chance" if chance else "", _CHANCE["color"]))
     if labels:
         _end_labels(ax, [end for end in ends if end[1]])
     ax.set(xlabel=x, ylabel=y)
@@ -123,7 +120,7 @@ def curves(
 def _end_labels(ax: Axes, ends: list[tuple[float, str, str]]) -> None:
     """Names right of the axis at the height of (y, name, colour), pushed apart so that none covers another."""
     to_axis, last = ax.transData + ax.transAxes.inverted(), -np.inf
-    for y, name, colour in sorted(ends, key=lambda end: end[0]):
+    for y, name, colour in sorted(ends):
         last = max(to_axis.transform((ax.get_xlim()[0], y))[1], last + 0.07)
         ax.text(1.02, last, name, transform=ax.transAxes, va="center", fontsize=8, color=colour)
 
@@ -137,14 +134,13 @@ def heatmap(
     Where `p` names a column, cells with p of .05 or more are grey.
     """
     across, down = table[columns].unique(), table[rows].unique()
-    order, size = dict(index=down, columns=down if {*across} == {*down} else across), max(len(across), len(down))
-    square = table.pivot(index=rows, columns=columns)
-    cells = square[value].reindex(**order).astype(float)
-    grey = square[p].reindex(**order) >= 0.05 if p else cells.isna()
+    square = table.pivot(index=rows, columns=columns).reindex(down)
+    cells = square[value].reindex(columns=down if {*across} == {*down} else across).astype(float)
+    grey, size = square[p].reindex_like(cells) >= 0.05 if p else cells.isna(), max(cells.shape)
     low, high = limits or (np.nanmin(cells), np.nanmax(cells))
     form = "{:+.2f}" if p else "{:.0f}" if cells.abs().max(axis=None) >= 10 else "{:.2f}"
     texts = cells.map(form.format).replace({r"\b0\.": ".", r"\b1\.00": "1"}, regex=True)
-    ax.add_patch(Rectangle((0, 0), *cells.shape[::-1], fc="#F2F2F2", ec="#BBBBBB", hatch="////", lw=0, zorder=0))
+    ax.patch.set(facecolor="#F2F2F2", edgecolor="#BBBBBB", hatch="////")
     ax.tick_params(length=0, labelsize=7.5 if size > 16 else 8.5)
     drawn = dict(annot=texts if numbers and size <= 24 else None, fmt="", ax=ax, rasterized=True,
                  xticklabels=size <= 60, yticklabels=size <= 60)  # fmt: skip
@@ -157,19 +153,19 @@ def heatmap(
     if p:
         sns.heatmap(cells, mask=~grey, cmap=["#EEEEEE"], cbar=False, annot_kws=font | {"color": "#777777"}, **drawn)
     for names, rule in ((cells.columns, ax.axvline), (cells.index, ax.axhline)):
-        kinds = [(groups or {}).get(name) for name in names]
-        for i in np.flatnonzero([one != next_ for one, next_ in zip(kinds, kinds[1:])]):
+        kinds = pd.factorize(names.map(groups or {}))[0]
+        for i in np.flatnonzero(np.diff(kinds)):
             rule(i + 1, color="white", lw=2)
     ax.set(xlabel=columns, ylabel=rows)
     ax.tick_params(axis="y", rotation=0)
     return ax
 
 
-def strips(table: pd.DataFrame, ax: Axes, *, x: str, y: str, highlight: str = "highlight") -> Axes:
+def strips(table: pd.DataFrame, ax: Axes, *, x: str, y: str) -> Axes:
     """Every value as a dot in the column of its group; rows with `highlight` in colour and in front, the rest grey."""
-    table, names = table.sort_values(highlight, kind="stable"), list(table[x].unique())
-    at = table[x].map(names.index) + np.random.default_rng(0).uniform(-0.32, 0.32, len(table))
-    shade = np.where(table[highlight], COLOURS[1], GREY)
+    names, table = table[x].unique(), table.sort_values("highlight", kind="stable")
+    at = pd.Categorical(table[x], names).codes + np.random.default_rng(0).uniform(-0.32, 0.32, len(table))
+    shade = np.where(table.highlight, COLOURS[1], GREY)
     ax.scatter(at, table[y], s=5, color=shade, alpha=0.6, lw=0, rasterized=True)
     ax.set_xticks(range(len(names)), names, rotation=90 if len(names) > 12 else 0, fontsize=7.5)
     ax.set(ylabel=y)
@@ -178,13 +174,13 @@ def strips(table: pd.DataFrame, ax: Axes, *, x: str, y: str, highlight: str = "h
 
 def dots(table: pd.DataFrame, ax: Axes, *, x: str, y: str, by: str, chance: float | None = None) -> Axes:
     """A mark for each category and level, levels told apart by colour and shape and named above the axis."""
-    look, names = looks(table[by]), table[x].unique()
-    shade, marks = {level: colour for level, (colour, _) in look.items()}, [mark for _, mark in look.values()]
-    sns.pointplot(table, x=x, y=y, hue=by, palette=shade, markers=marks, dodge=0.12 * (len(look) - 1) or False,
-                  linestyle="none", errorbar=None, ms=4.5, mew=0, ax=ax)  # fmt: skip
+    look = looks(table[by])
+    shade, marks = map(list, zip(*look.values()))
+    marked = dict(palette=shade, markers=marks, dodge=0.12 * (len(look) - 1) or False, ms=4.5, mew=0)
+    sns.pointplot(table, x=x, y=y, hue=by, linestyle="none", errorbar=None, ax=ax, **marked)
     if chance is not None:
         ax.axhline(chance, **_CHANCE)
-    ax.tick_params(axis="x", rotation=90 if sum(map(len, names)) > 90 else 0, labelsize=7.5)
+    ax.tick_params(axis="x", rotation=90 if table[x].drop_duplicates().str.len().sum() > 90 else 0, labelsize=7.5)
     _legend_above(ax, len(look))
     return ax
 
@@ -197,36 +193,36 @@ def short_sites(sites: Sequence[str]) -> list[str]:
 def changes(table: pd.DataFrame, ax: Axes, *, x: str, by: str) -> Axes:
     """A line from `before` (hollow) to `after` at each x, one colour for each value of `by`, named above the axis."""
     look = looks(table[by])
-    for i, (name, part) in enumerate(table.groupby(by, sort=False)):
-        (colour, mark), at = look[name], part[x] + 0.18 * (i - (len(look) - 1) / 2)
+    for i, (name, (colour, mark)) in enumerate(look.items()):
+        part = table[table[by] == name]
+        at = part[x] + 0.18 * (i - (len(look) - 1) / 2)
         ax.vlines(at, part.before, part.after, color=colour, lw=1.4)
-        ax.plot(at, part.before, ls="", marker=mark, ms=5, mfc="white", mec=colour)
-        ax.plot(at, part.after, ls="", marker=mark, ms=5, mew=0, color=colour, label=str(name))
+        ax.plot(at, part.before, mark, ms=5, mfc="white", mec=colour)
+        ax.plot(at, part.after, mark, ms=5, mew=0, color=colour, label=name)
     _legend_above(ax, len(look))
-    ax.set(xticks=sorted(table[x].unique()), xlabel=x)
+    ax.set(xticks=table[x].unique(), xlabel=x)
     return ax
 
 
 def frontier(table: pd.DataFrame, ax: Axes, *, edge: pd.DataFrame, level: float, name: str) -> Axes:
     """Top-1 against perplexity (against the cost in time where a model has none), a mark for each method.
 
-    Points of one method share colour and mark; those on the `edge` are joined. A dashed line is named at the level of
-    what no point stands for.
+    Those on the `edge` are joined. A dashed line is named at the level of what no point stands for.
     """
+    units = {"perplexity": "perplexity of held-out text (log scale)", "cost": "time per batch / untouched"}
     x = "perplexity" if table.perplexity.notna().any() else "cost"
     look, untouched = looks(table.method), table.top1 - table.gain
-    ax.vlines(table[x], untouched + table.low, untouched + table.high, [look[m][0] for m in table.method], lw=0.7)
-    for method, part in table.groupby("method", sort=False):
-        colour, mark = look[method]
-        ax.plot(part[x], part.top1, ls="", ms=5, mew=0, alpha=0.85, label=method, color=colour, marker=mark)
+    ax.vlines(table[x], untouched + table.low, untouched + table.high, table.method.map(colours(table.method)), lw=0.7)
+    for method, (colour, mark) in look.items():
+        part = table[table.method == method]
+        ax.plot(part[x], part.top1, mark, ms=5, mew=0, alpha=0.85, label=method, color=colour)
     if x == "perplexity":
         ax.plot(edge[x], edge.top1, color="#222222", lw=0.8, zorder=1)
         ax.set_xscale("log")
     ax.axhline(level, ls="--", color="#444444", lw=1)
-    ax.annotate(name, (0.99, level), xycoords=("axes fraction", "data"), va="bottom", ha="right", fontsize=8)
+    ax.text(0.99, level, name, transform=ax.get_yaxis_transform(), va="bottom", ha="right", fontsize=8)
     ax.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=1 + (len(look) > 18))
-    unit = "perplexity of held-out text (log scale)" if x == "perplexity" else "time per batch / untouched"
-    ax.set(xlabel=unit, ylabel="top-1 retrieval, last layer")
+    ax.set(xlabel=units[x], ylabel="top-1 retrieval, last layer")
     return ax
 
 
@@ -235,42 +231,42 @@ def panels(table: pd.DataFrame, axes: np.ndarray, *, rows: str, columns: str, dr
 
     Column names stand above the first row, row names left of the first column; axis names only at the edges.
     """
-    for i, row in enumerate(table[rows].unique()):
-        for j, column in enumerate(table[columns].unique()):
-            ax = axes[i, j]
-            draw(table[(table[rows] == row) & (table[columns] == column)], ax)
-            ax.set(title="" if i else str(column), ylabel="" if j else f"{row}\n{ax.get_ylabel()}")
-            ax.set_xlabel(ax.get_xlabel() if i == len(axes) - 1 else "")
+    for ax, (row, column) in zip(axes.flat, product(table[rows].unique(), table[columns].unique())):
+        draw(table[(table[rows] == row) & (table[columns] == column)], ax)
+        ax.set(title=column, ylabel=f"{row}\n{ax.get_ylabel()}")
+    for inner, edge in ((axes[1:], "title"), (axes[:, 1:], "ylabel"), (axes[:-1], "xlabel")):
+        for ax in inner.flat:
+            ax.set(**{edge: ""})
     return axes
 
 
-def estimates(
-    table: pd.DataFrame, ax: Axes, *, y: str, x: str, by: str = "", significant: str = "", reference: float = 0.0
-) -> Axes:
+def estimates(table: pd.DataFrame, ax: Axes, *, y: str, x: str, by: str = "", significant: str = "") -> Axes:
     """A mark with its interval (low, high) in the row of each y, numbers at the right; levels of `by` lie side by side.
 
     Rows come in order of appearance, first on top; names of levels stand above the axis. Where the column `significant`
     is given, a thin line runs from low_family to high_family, and rows without it are grey with a hollow mark.
     """
-    names, groups = list(table[y].unique()), list(table.groupby(by, sort=False)) if by else [("", table)]
-    for i, (level, part) in enumerate(groups):
-        rows, clear = -part[y].map(names.index), part[significant].astype(bool) if significant else part[x].notna()
-        at, shade = rows - 0.3 * (i - (len(groups) - 1) / 2), np.where(clear, COLOURS[i % len(COLOURS)], GREY)
+    names, look = table[y].unique(), looks(table[by] if by else [""])
+    for i, (level, (colour, mark)) in enumerate(look.items()):
+        part = table[table[by] == level] if by else table
+        rows = -pd.Categorical(part[y], names).codes
+        clear = part[significant].astype(bool) if significant else part[x].notna()
+        at, shade = rows - 0.3 * (i - (len(look) - 1) / 2), np.where(clear, colour, GREY)
         if significant:
             ax.hlines(at, part.low_family, part.high_family, shade, lw=0.8)
         ax.hlines(at, part.low, part.high, shade, lw=2.4 if significant else 1.6)
-        look = dict(marker=MARKERS[i % len(MARKERS)], s=20, lw=0.8, ec=shade, fc=np.where(clear, shade, "white"))
-        ax.scatter(part[x], at, label=str(level), zorder=3, **look)
+        face = np.where(clear, shade, "white")
+        ax.scatter(part[x], at, 20, marker=mark, lw=0.8, ec=shade, fc=face, label=level, zorder=3)
+        beside = dict(xycoords=ax.get_yaxis_transform(), textcoords="offset points", va="center", fontsize=7.5)
         for place, value, colour in zip(rows, part[x], shade):
             text = "0" if abs(value) < 0.005 else f"{value:+.2f}"
-            ax.annotate(text, (1, place), (6 + 30 * i, 0), ax.get_yaxis_transform(), "offset points", color=colour,
-                        va="center", fontsize=7.5)  # fmt: skip
-    ax.axvline(reference, **_CHANCE)
+            ax.annotate(text, (1, place), (6 + 30 * i, 0), color=colour, **beside)
+    ax.axvline(0, **_CHANCE)
     ax.set_yticks(-np.arange(len(names)), names)
     ax.set(xlabel=x, ylim=(-len(names) + 0.4, 0.6))
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))  # 0, not 0.000
+    ax.xaxis.set_major_formatter("{x:g}")  # 0, not 0.000
     if by:
-        ax.legend(ncols=len(groups), fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
+        _legend_above(ax, len(look))
     return ax
 
 
@@ -280,15 +276,15 @@ def ranks(table: pd.DataFrame, ax: Axes, *, x: str, y: str, name: str, significa
     Where `significant` is False the mark is hollow, and lines to it are pale. Names stand at the right end, one above
     the other where ranks are tied.
     """
-    columns, shade = list(table[x].unique()), colours(table[name])
-    for label, part in table.groupby(name, sort=False):
-        at, look = part[x].map(columns.index), dict(color=shade[label], lw=1.8, ms=6.5, mew=1.6)
-        ax.plot(at, part[y], alpha=0.25, zorder=1, **look)
-        ax.plot(at, part[y], **look | dict(lw=0, marker="o", mfc="white"))
-        ax.plot(at, part[y].where(part[significant]), marker="o", **look)  # a line where both ends are known
-    last = table[table[x] == columns[-1]].sort_values([y, name])
-    tied = last.groupby(y)[name]
-    for at, label in zip(last[y] + 0.34 * (tied.cumcount() - (tied.transform("size") - 1) / 2), last[name]):
+    columns, shade, look = table[x].unique(), colours(table[name]), dict(lw=1.8, ms=6.5, mew=1.6)
+    ax.set_prop_cycle(color=shade.values())
+    places = table.pivot(index=x, columns=name, values=y).reindex(index=columns, columns=shade)
+    clear = table[table[significant]].pivot(index=x, columns=name, values=y).reindex_like(places)
+    ax.plot(places.to_numpy(), alpha=0.25, zorder=1, **look)
+    ax.plot(places.to_numpy(), "o", mfc="white", **look)
+    ax.plot(clear.to_numpy(), "o-", **look)  # a line where both ends are known
+    last = places.iloc[-1].dropna().sort_index()
+    for label, at in (last + 0.34 * (last.rank(method="first") - last.rank())).items():
         ax.text(len(columns) - 0.8, at, label, color=shade[label], va="center", fontsize=8)
     most = int(np.ceil(table[y].max()))
     ax.set_xticks(range(len(columns)), columns, fontsize=7)
@@ -298,17 +294,16 @@ def ranks(table: pd.DataFrame, ax: Axes, *, x: str, y: str, name: str, significa
     return ax
 
 
-def best_sources(table: pd.DataFrame, axes: np.ndarray, *, x: str, y: str, title: str = "target") -> np.ndarray:
+def best_sources(table: pd.DataFrame, axes: np.ndarray, *, x: str, y: str) -> np.ndarray:
     """Small panels, one for each target: a dot for each source, the best one coloured and named."""
-    parts = table.groupby(title)
+    parts = table.groupby("target")
     for ax, (name, part) in zip(axes.flat, parts):
         best = part.loc[part[y].idxmax()]
-        ax.plot(part[x], part[y], ls="", marker="o", ms=2.5, mew=0, color=GREY)
-        ax.plot(best[x], best[y], ls="", marker="D", ms=4.5, mew=0, color=COLOURS[1])
-        side, shift = ("right", -5) if best[x] > part[x].median() else ("left", 5)
-        ax.annotate(best["source"], (best[x], best[y]), (shift, 0), textcoords="offset points", ha=side, va="center",
-                    fontsize=7, color=COLOURS[1])  # fmt: skip
-        ax.set_title(str(name), fontsize=8)
+        ax.plot(part[x], part[y], "o", ms=2.5, mew=0, color=GREY)
+        ax.plot(best[x], best[y], "D", ms=4.5, mew=0, color=COLOURS[1])
+        side = "right" if best[x] > part[x].median() else "left"
+        ax.text(best[x], best[y], f"  {best.source}  ", ha=side, va="center", fontsize=7, color=COLOURS[1])
+        ax.set_title(name, fontsize=8)
         ax.tick_params(labelsize=6.5)
     for ax in axes.flat[len(parts) :]:
         ax.axis("off")

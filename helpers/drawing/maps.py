@@ -14,14 +14,13 @@ def map_points(table: pd.DataFrame, ax: Axes, *, by: str = "family", shade: str 
 
     Colour and mark tell the values of `shade` apart, by default the groups themselves. `move_points` moves them.
     """
-    groups, halo = table.drop_duplicates(by), [withStroke(linewidth=2, foreground="white")]
-    look = looks(table[shade or by])
+    groups, look = table.drop_duplicates(by), looks(table[shade or by])
+    said = dict(fontsize=7, ha="center", va="bottom", path_effects=[withStroke(linewidth=2, foreground="white")])
     above = ax.transData + ScaledTranslation(0, 5 / 72, ax.figure.dpi_scale_trans)
     for name, level in zip(groups[by], groups[shade or by]):
         colour, marker = look[level]
-        ax.plot([], [], ls="", ms=3, mew=0, alpha=0.75, label=str(name), color=colour, marker=marker)
-        said = dict(fontsize=7, ha="center", va="bottom", path_effects=halo, transform=above)
-        ax.text(0, 0, str(name) if names else "", color=colour, **said)
+        ax.plot([], [], marker, ms=3, mew=0, alpha=0.75, label=name, color=colour)
+        ax.text(0, 0, name if names else "", color=colour, transform=above, **said)
     ax.set(xticks=[], yticks=[])
     ax.update_datalim(table[["x", "y"]])
     ax.margins(0.04)
@@ -33,12 +32,12 @@ def map_points(table: pd.DataFrame, ax: Axes, *, by: str = "family", shade: str 
 
 def mark_points(table: pd.DataFrame, ax: Axes) -> Axes:
     """The axis of `map_points` with a ring around each row, the first one's larger; earlier rings move there."""
-    sizes, widths = ([big] + [small] * (len(table) - 1) for big, small in ((110, 34), (1.8, 0.9)))
+    others = len(table) - 1
     if not ax.collections:
         ax.scatter([], [], facecolors="none", edgecolors="#111111", zorder=4)
     rings = ax.collections[0]
     rings.set_offsets(table[["x", "y"]].to_numpy())
-    rings.set(sizes=sizes, linewidths=widths)
+    rings.set(sizes=[110] + [34] * others, linewidths=[1.8] + [0.9] * others)
     return ax
 
 
@@ -53,14 +52,13 @@ def move_points(table: pd.DataFrame, ax: Axes, *, by: str = "family") -> Axes:
 
 def _keep_apart(ax: Axes) -> None:
     """Names of a map moved up, from the lowest on, until none covers another; the topmost may leave the axes."""
-    placed, to_pixels = [], ax.transData
+    placed = []
     for name in sorted(filter(Text.get_text, ax.texts), key=lambda name: name.get_position()[1]):
         high = name.get_fontsize() * ax.figure.dpi / 72
         wide = 0.3 * len(name.get_text()) * high
-        x, y = start = to_pixels.transform(name.get_position())
-        for other_x, other_y, other_wide in sorted(placed, key=lambda place: place[1]):
+        x, y = ax.transData.transform(name.get_position())
+        for other_y, other_x, other_wide in sorted(placed):
             if abs(x - other_x) < wide + other_wide and abs(y - other_y) < high:
                 y = other_y + high
-        placed.append((x, y, wide))
-        if y != start[1]:
-            name.set_y(to_pixels.inverted().transform((x, y))[1])
+        placed.append((y, x, wide))
+        name.set_y(ax.transData.inverted().transform((x, y))[1])
