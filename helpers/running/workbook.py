@@ -18,7 +18,7 @@ def execute(names: list[str] | None = None, *, force: bool = False, workers: int
     At most `workers` run at once, each with its share of the cores. A notebook that fails stops none of the others.
     """
     rows = plan(names or runner.listed(), force)
-    with kernels.interruptible(), ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers) as pool, kernels.interruptible():
         state = sweep.perform("workbook", rows, pool, slots=workers, retry_failed=True, threads=0)
     table = pd.DataFrame([records.read(row) | {"status": state[row["run"]]} for row in rows])
     table["seconds"] = table.seconds.where(table.status != "skipped", 0.0).round(1)
