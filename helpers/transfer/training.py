@@ -192,14 +192,16 @@ def classified(X: Features, labels: Iterable, T: Features, *, weigh: bool = Fals
     if not sparse.issparse(X):
         X, T = (values / np.float32(np.sqrt(X.shape[1])) for values in _scaled(X, T))
         return LinearSVC(C=_DENSE, random_state=seed, dual="auto").fit(X, labels).predict(T)
-    columns = np.unique(X.indices)
-    X, T = X[:, columns], T[:, columns]
+    columns = np.flatnonzero(np.bincount(X.indices))
+    X = X[:, columns]
     if not weigh:
-        return LinearSVC(random_state=seed).fit(X, labels).predict(T)
+        return LinearSVC(random_state=seed).fit(X, labels).predict(T[:, columns])
     tfidf = TfidfTransformer().fit(X)
     head = LinearSVC(random_state=seed).fit(tfidf.transform(X), labels)
-    length = np.sqrt(T.power(2) @ tfidf.idf_**2)[:, None]
-    scores = T @ (head.coef_ * tfidf.idf_).T.astype(np.float32) / np.where(length > 0, length, 1) + head.intercept_
+    square, weights = (np.zeros((T.shape[1], n), np.float32) for n in (1, len(head.coef_)))
+    square[columns, 0], weights[columns] = tfidf.idf_**2, (head.coef_ * tfidf.idf_).T
+    length = np.sqrt(T.power(2) @ square)
+    scores = T @ weights / np.where(length > 0, length, 1) + head.intercept_
     return head.classes_[scores.argmax(1) if len(head.classes_) > 2 else (scores[:, 0] > 0).astype(int)]
 
 
