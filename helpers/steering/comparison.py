@@ -3,9 +3,11 @@
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
+from scipy.stats import gmean
 
 from helpers.common.progress import progress
 from helpers.corpora.loading import first
@@ -28,9 +30,8 @@ def catalogue(
 
     What this model or corpus does not allow is left out, and named in a warning.
     """
-    made = {}
+    made, shown = {}, dict(k="k={k}", block="block {block}", rank="rank {rank}")
     for label, name, options in _plans(ks, blocks, len(fitting.languages) - 1):
-        shown = {"k": "k={k}", "block": "block {block}", "rank": "rank {rank}"}
         setting = ", ".join(text for part, text in shown.items() if part in options).format(**options) or "all"
         try:
             made[label, setting] = methods.fit(name, fitting, toward, seed=seed, **options)
@@ -39,21 +40,21 @@ def catalogue(
     return made
 
 
-def _plans(ks: Sequence[int], blocks: Sequence[int], rank: int) -> list[tuple[str, str, dict]]:
-    """(label, method, options of `methods.fit`)."""
-    few, many, last = dict(k=ks[len(ks) // 2]), dict(k=ks[-1]), dict(block=blocks[-1], rank=rank)
+def _plans(ks: Sequence[int], blocks: Sequence[int], full: int) -> list[tuple[str, str, dict]]:
+    """(label, method, options of `methods.fit`); `full` is the rank of the span of the language means."""
+    few, many, last = dict(k=ks[len(ks) // 2]), dict(k=ks[-1]), dict(block=blocks[-1], rank=full)
     plans = [("overwrite", "overwrite", dict(k=k)) for k in ks]
-    plans.append(("overwrite, random units", "overwrite", few | dict(control="random")))
     plans += [
+        ("overwrite, random units", "overwrite", few | dict(control="random")),
         ("overwrite with zero", "overwrite", few | dict(value="zero")),
         ("damp", "damp", many),
         ("AurA", "aura", {}),
+        *((f"{kind} transport", f"{kind}_transport", many) for kind in ("mean", "gaussian", "linear")),
+        ("LAPE", "lape", few),
     ]
-    plans += [(f"{kind} transport", f"{kind}_transport", many) for kind in ("mean", "gaussian", "linear")]
-    plans.append(("LAPE", "lape", few))
-    for block in blocks:
-        plans += [("DiffMean", "diffmean", dict(block=block)), ("LEACE", "leace", dict(block=block))]
-        plans += [("erase", "erase", dict(block=block, rank=size)) for size in sorted({min(4, rank), rank})]
+    for at in (dict(block=block) for block in blocks):
+        plans += [("DiffMean", "diffmean", at), ("LEACE", "leace", at)]
+        plans += [("erase", "erase", at | dict(rank=rank)) for rank in sorted({min(4, full), full})]
     controls = {"random": "random", "top-variance": "topvariance", "shuffled-label": "shuffled"}
     return plans + [(f"{name} subspace", "erase", last | dict(control=control)) for name, control in controls.items()]
 
@@ -77,7 +78,7 @@ def compare(
                 after = activations.embed(lm, table, [-1])
                 seconds = time.perf_counter() - start
                 cost = generation.perplexity(lm, first(table, _READ)).perplexity if generation.writes(lm) else np.nan
-                price = np.exp(np.log(cost).mean()), _share(lm, table, toward, samples, lexicon, seed)
+                price = gmean(cost), _share(lm, table, toward, samples, lexicon, seed)
             found = measuring.changes(before, after, metrics=_METRICS, seed=seed, levels=levels).set_index("metric")
             top = found.loc["top1", ["after", "change", "low", "high"]]
             rows.append((*key, strength, *top, *found.after[["centred", "pairs_matched"]], *price, seconds))
@@ -105,7 +106,7 @@ def written(
         with steered(lm, edits):
             share = _share(lm, table, toward, samples, lexicon, seed)
             cost = generation.perplexity(lm, table).set_index("language").perplexity
-        rows.append((k, share, cost[toward], np.exp(np.log(cost.drop(toward)).mean())))
+        rows.append((k, share, cost[toward], gmean(cost.drop(toward))))
     return pd.DataFrame(rows, columns=["k", "share", "own", "others"])
 
 
@@ -116,18 +117,18 @@ def paraphrased(
 
     Chance is one over the number of sentences that have a paraphrase. Empty for a corpus that is no world.
     """
-    rows, keys = [], ["language", "sentence"]
-    if world:
-        others = world.sentences(list(table.language.unique()), paraphrase=True)
-        both = table[[*keys, "text"]].merge(others, on=keys, suffixes=("", "_other"))
-    for edit, edits in plans.items() if world else ():
+    rows, columns, keys = [], ["edit", "language", "layer", "top1"], ["language", "sentence"]
+    if not world:
+        return pd.DataFrame(columns=columns)
+    others = world.sentences(list(table.language.unique()), paraphrase=True)
+    both = table[[*keys, "text"]].merge(others, on=keys, suffixes=("", "_other"))
+    for edit, edits in plans.items():
         with steered(lm, edits):
-            here, there = (activations.embed(lm, both.assign(text=both[kind])) for kind in ("text", "text_other"))
-        for language in here.languages:
-            pair = here.where(language=language), there.where(language=language)
-            found = ((layer, retrieval.top1(*(part.layer(layer) for part in pair))) for layer in here.layers)
-            rows += [(edit, language, *row) for row in found]
-    return pd.DataFrame(rows, columns=["edit", "language", "layer", "top1"])
+            states = [activations.embed(lm, both.assign(text=both[kind])) for kind in ("text", "text_other")]
+        for language, layer in product(states[0].languages, states[0].layers):
+            own = (part.where(language=language).layer(layer) for part in states)
+            rows.append((edit, language, layer, retrieval.top1(*own)))
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _share(lm: LanguageModel, table: pd.DataFrame, toward: str, samples: int, lexicon, seed: int) -> float:

@@ -5,7 +5,6 @@ ranking, exactly, ties included. Sites stream through, so that only scores are k
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,15 +16,8 @@ from helpers.steering import sorting
 _CHUNK = 1024  # units ranked at a time
 
 
-class Scores(NamedTuple):
-    """Both scores of every unit for every language, each a table [language x unit]."""
-
-    auroc: pd.DataFrame
-    average_precision: pd.DataFrame
-
-
-def scores(responses, labels) -> Scores:
-    """AUROC and average precision of every unit as a score for each language against the rest, from one ranking a unit.
+def scores(responses, labels) -> dict[str, pd.DataFrame]:
+    """auroc and average_precision [language x unit] of each unit for each language against the rest, from one ranking.
 
     `responses` [sentence, unit] is any array (quickest as the transpose of [unit, sentence] storage), `labels` the
     language of each row. Definitions as in scikit-learn: tied responses share a threshold, so a constant unit has AUROC
@@ -34,28 +26,21 @@ def scores(responses, labels) -> Scores:
     languages, codes = _languages(responses, labels)
     ranks, precision = sorting.sums(responses, codes, len(languages))
     size = np.bincount(codes)
-    tables = sorting.area(ranks, size, len(codes)), precision / size
+    both = {"auroc": sorting.area(ranks, size, len(codes)), "average_precision": precision / size}
     index, columns = pd.Index(languages, name="language"), pd.RangeIndex(len(ranks), name="unit")
-    return Scores(*(pd.DataFrame(values.T, index, columns) for values in tables))
+    return {name: pd.DataFrame(values.T, index, columns) for name, values in both.items()}
 
 
 def auroc(responses, labels) -> pd.DataFrame:
     """AUROC [language x unit] of each unit's response as a score for each language against the rest; see `scores`."""
-    return scores(responses, labels).auroc
-
-
-def average_precision(responses, labels) -> pd.DataFrame:
-    """Average precision [language x unit] of each unit for each language against the rest; see `scores`."""
-    return scores(responses, labels).average_precision
+    return scores(responses, labels)["auroc"]
 
 
 def top(k: int, responses: Mapping, labels) -> pd.DataFrame:
-    """The k units of the whole model with the highest AUROC per language, one row each, sites streamed one at a time.
+    """table[language, rank, site, unit, auroc, average_precision, effect, ties] of the k units of highest AUROC.
 
-    `responses` maps site to [sentence, unit]. Columns: language, rank (from 1), site, unit, auroc, average_precision,
-    effect (standardised mean difference), ties (units of the model that share the last chosen unit's AUROC: above 1 the
-    cut was decided by the keys that follow). Order: AUROC, then effect, then site in the order of the mapping, then
-    unit.
+    `responses` maps site to [sentence, unit]. effect: standardised mean difference; ties: units of the model with the
+    AUROC of the last one chosen. Order: AUROC, then effect, then site in the order of the mapping, then unit.
     """
     units = sum(array.shape[1] for array in responses.values())
     if not 1 <= k <= units:
@@ -75,22 +60,21 @@ def top(k: int, responses: Mapping, labels) -> pd.DataFrame:
 def values(responses: Mapping, labels, experts: pd.DataFrame) -> pd.DataFrame:
     """The experts with what they answer to their own language: value_mean, value_median, value_p90 over its sentences.
 
-    Percentiles interpolate linearly. These are the values that interventions write into the units.
+    These are the values that interventions write into the units.
     """
     parts = []
     for rows, own, _ in _answers(experts, responses, labels):
         middle, high = np.percentile(own, [50, 90], axis=0)
-        table = {"value_mean": own.mean(0), "value_median": middle, "value_p90": high}
-        parts.append(pd.DataFrame(table, rows.index))
+        parts.append(pd.DataFrame(dict(value_mean=own.mean(0), value_median=middle, value_p90=high), rows.index))
     return experts.join(pd.concat(parts))
 
 
 def heldout(experts: pd.DataFrame, responses: Mapping, labels) -> pd.DataFrame:
     """The experts with auroc_heldout, their AUROC on the given responses: sentences that did not choose them."""
     parts = []
-    for array, part in _by_site(experts, responses):
+    for site, part in experts.groupby("site", sort=False):
         units = part["unit"].unique()
-        table = auroc(array[:, units], labels).set_axis(units, axis=1).stack()
+        table = auroc(responses[site][:, units], labels).set_axis(units, axis=1).stack()
         parts.append(table.loc[pd.MultiIndex.from_frame(part[["language", "unit"]])].set_axis(part.index))
     return experts.join(pd.concat(parts).rename("auroc_heldout"))
 
@@ -100,8 +84,7 @@ def tested(
 ) -> pd.DataFrame:
     """The experts of `top` chosen on `fit`, with their values there, auroc_heldout on `test`, and luck.
 
-    `fit` and `test` are responses with their labels. Luck is the best AUROC of any unit, over so many `permutations` of
-    the labels of `fit`.
+    `fit` and `test` are responses with labels. Luck is the best AUROC of any unit over permutations of those of `fit`.
     """
     found = heldout(values(*fit, top(k, *fit)), *test)
     best = permuted_maximum(*fit, n=permutations, seed=seed).groupby("language")["auroc"].max()
@@ -116,10 +99,7 @@ def overlap(experts: pd.DataFrame) -> pd.DataFrame:
 
 
 def permuted_maximum(responses: Mapping, labels, *, n: int = 20, seed: int = 0) -> pd.DataFrame:
-    """table[language, replicate, auroc]: the best AUROC of any unit when languages are dealt to rows by chance.
-
-    Units are ranked once for all `n` permutations; each then costs one matrix product.
-    """
+    """table[language, replicate, auroc]: the best AUROC of any unit when languages are dealt to rows by chance."""
     rng = np.random.default_rng(seed)
     languages, codes = _languages(next(iter(responses.values())), labels)
     deals = np.array([codes[np.argsort(rng.random(len(codes)))] for _ in range(n)])
@@ -152,17 +132,11 @@ def _languages(responses, labels) -> tuple[list, np.ndarray]:
 def _candidates(site: str, responses, labels, k: int) -> pd.DataFrame:
     """The units of one site that can be among the k best of the model, ties at the cut included."""
     found, parts = scores(responses, labels), []
-    for language, areas in found.auroc.iterrows():
+    for language, areas in found["auroc"].iterrows():
         units = areas.index[areas >= areas.nlargest(k).iloc[-1]]
-        both = {name: table.loc[language, units].to_numpy() for name, table in found._asdict().items()}
+        both = {name: table.loc[language, units].to_numpy() for name, table in found.items()}
         parts.append(pd.DataFrame({"language": language, "site": site, "unit": units} | both))
     return pd.concat(parts)
-
-
-def _by_site(experts: pd.DataFrame, responses: Mapping) -> Iterator[tuple]:
-    """Each site's responses with its rows of the experts."""
-    for site, part in experts.groupby("site", sort=False):
-        yield responses[known(site, responses, "site")], part
 
 
 def _answers(
@@ -170,11 +144,10 @@ def _answers(
 ) -> Iterator[tuple[pd.DataFrame, np.ndarray, np.ndarray]]:
     """Rows of one site and language, with their units' responses to that language and to the rest, in float64."""
     labels = np.asarray(labels)
-    for array, part in _by_site(experts, responses):
-        for language, rows in part.groupby("language"):
-            own = labels == known(language, labels, "sentences in")
-            columns = array[:, rows["unit"].to_numpy()].astype(np.float64)
-            yield rows, columns[own], columns[~own]
+    for (site, language), rows in experts.groupby(["site", "language"], sort=False):
+        own = labels == known(language, labels, "sentences in")
+        columns = responses[site][:, rows["unit"].to_numpy()].astype(np.float64)
+        yield rows, columns[own], columns[~own]
 
 
 def _effects(experts: pd.DataFrame, responses: Mapping, labels) -> pd.Series:

@@ -27,10 +27,9 @@ class Fitting:
     lm: LanguageModel
     table: pd.DataFrame = field(repr=False)
     pools: Sequence[str] = POOLS
-    _read: dict = field(
-        default_factory=dict, repr=False
-    )  # pool -> {site: [sentence, unit]}, path -> [sentence, hidden]
-    _ranked: dict = field(default_factory=dict, repr=False)  # what also hangs on the labels
+    # pool -> {site: [sentence, unit]}, path -> [sentence, hidden]; and what also hangs on the labels
+    _read: dict = field(default_factory=dict, repr=False)
+    _ranked: dict = field(default_factory=dict, repr=False)
 
     @property
     def labels(self) -> np.ndarray:
@@ -59,9 +58,7 @@ class Fitting:
         """The module path of a block, counted from 0 or from the end; None is the middle one."""
         paths = list(blocks(self.lm))
         block = len(paths) // 2 if block is None else block
-        if not -len(paths) <= block < len(paths):
-            raise LookupError(f"no block {block}; {self.lm.name} has {len(paths)}, 0 to {len(paths) - 1}")
-        return paths[block]
+        return paths[known(block, range(-len(paths), len(paths)), "block", f"{self.lm.name} has {len(paths)}")]
 
     def once(self, key: tuple, made: Callable[[], Any]) -> Any:
         """What `made` returns, made at the first call with this key: for tables that hang on the labels."""
@@ -97,8 +94,7 @@ class Fitting:
         """
         fit = self.once(("states", *states.layers), lambda: activations.embed(self.lm, self.table, states.layers))
         fit = fit.where(language=[name for name in self.languages if name not in without])
-        spaces = {layer: retrieval.subspace(fit.parallel(layer)) for layer in states.layers}
-        values = [retrieval.project(states.layer(layer), space) for layer, space in spaces.items()]
+        values = [retrieval.project(states.layer(at), retrieval.subspace(fit.parallel(at))) for at in states.layers]
         return Activations(torch.stack(values, 1), states.table, states.layers)
 
     def left_out(self, states: Activations, groups: Mapping[str, str]) -> pd.DataFrame:

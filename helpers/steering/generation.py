@@ -100,8 +100,11 @@ def perplexity(lm: LanguageModel, table: pd.DataFrame) -> pd.DataFrame:
 
 @torch.no_grad()
 def _continued(lm: LanguageModel, draws: np.ndarray) -> list:
-    """The token ids of one text per row of `draws` [sample, token], without start and end."""
-    ends = _ends(lm)
+    """The token ids of one text per row of `draws` [sample, token], without start and end.
+
+    A text ends with any of the tokens that its tokenizer, or the settings of its model, call an end.
+    """
+    ends = {lm.tokenizer.eos_token_id, *np.ravel(lm.model.generation_config.eos_token_id)} - {None}
     draws = torch.from_numpy(draws).to(lm.device)
     ids = torch.full((len(draws), 1), _start(lm), device=lm.device)
     written, ended, cache = [], torch.zeros_like(ids, dtype=torch.bool), None
@@ -109,7 +112,7 @@ def _continued(lm: LanguageModel, draws: np.ndarray) -> list:
         output = lm.model(input_ids=ids, past_key_values=cache, use_cache=True)
         cache, ids = output.past_key_values, _pick(output.logits[:, -1].float(), draw[:, None])
         written.append(ids)
-        ended |= torch.isin(ids, torch.tensor(ends, device=lm.device))
+        ended |= torch.isin(ids, torch.tensor([*ends], device=lm.device))
         if ended.all():
             break
     rows = torch.cat(written, 1).tolist()
@@ -140,12 +143,6 @@ def _start(lm: LanguageModel) -> int:
     raise ValueError(f"the tokenizer of {lm.name} has neither a BOS nor an EOS token; set tokenizer.bos_token")
 
 
-def _ends(lm: LanguageModel) -> list[int]:
-    """The ids that end a text, by the tokenizer and by the model's own settings."""
-    own = lm.model.generation_config.eos_token_id
-    return sorted({token for token in [lm.tokenizer.eos_token_id, *np.ravel(own)] if token is not None})
-
-
 def _framed(lm: LanguageModel, table: pd.DataFrame) -> list:
     """The start token and then each text's own tokens, cut at what the model reads."""
     empty = table[table["text"].str.strip() == ""]
@@ -172,18 +169,13 @@ def _looked_up(texts: Sequence[str], lexicon: pd.DataFrame) -> pd.Series:
 def _identified(texts: Sequence[str], languages: Sequence[str]) -> pd.Series:
     """The weight 1 for each text, which is in one of `languages` or, without a letter, unknown."""
     identifier, ids = _identifier()
-    ids = {label: _matching(found, languages) for label, found in ids.items()}
+    codes = {language[:3]: language for language in languages[::-1]}  # it does not tell scripts apart
+    ids = {label: codes[found[:3]] for label, found in ids.items() if found[:3] in codes}
     for language in languages:
-        known(language, filter(None, ids.values()), "language of py3langid")
-    identifier.set_languages([label for label, found in ids.items() if found])
-    worded = [any(map(str.isalpha, text)) for text in texts]
-    named = [ids[identifier.classify(text)[0]] if has else UNKNOWN for text, has in zip(texts, worded)]
+        known(language, ids.values(), "language of py3langid")
+    identifier.set_languages(list(ids))
+    named = [ids[identifier.classify(text)[0]] if any(map(str.isalpha, text)) else UNKNOWN for text in texts]
     return pd.Series(1.0, named)
-
-
-def _matching(found: str, languages: Sequence[str]) -> str | None:
-    """The first of `languages` that is this one, in whatever script: the identifier does not tell scripts apart."""
-    return next((language for language in languages if language[:3] == found[:3] or language == found), None)
 
 
 @lru_cache

@@ -30,8 +30,8 @@ def fit(
     Controls: random: the same values on units drawn from the whole model; a random subspace, or direction of the same
     length. matched: units of the same sites, each moved as far in its own deviations (`units.elsewhere`). topvariance:
     the directions in which sentences vary most. shuffled: fitted on sentences whose languages are dealt by chance.
-    ValueError: an option that the method does not have, a control that does not suit it, or too few other units;
-    LookupError: an unknown method or control, or no sentences in the language.
+    ValueError: an option that the method does not have, or too few other units; LookupError: no such method, no such
+    control of it, or no sentences in the language.
     """
     method = METHODS[known(name, METHODS, "method")]
     known(control, CONTROLS, "control")
@@ -45,48 +45,45 @@ def fit(
 # --- units ------------------------------------------------------------------------------------------------------------
 
 
-def overwrite(fitting: Fitting, toward: str, *, k: int = 20, value: str = "mean", pool: str = "max") -> list[Edit]:
-    """The k best experts of the language, set to their mean, median or p90 over its sentences, or to zero.
-
-    The first study's intervention.
-    """
+def overwrite(fitting: Fitting, toward: str, *, k: int = 20, value: str = "mean") -> list[Edit]:
+    """The k best experts of the language, set to their mean, median or p90 over its sentences, or to zero."""
     known(value, VALUES, "value")
-    chosen = _experts(fitting, toward, k, pool)
-    answers = experts.values(fitting.responses(pool), fitting.labels, chosen).assign(value_zero=0.0)
+    chosen = _chosen(fitting, toward, experts.top, k, "max")
+    answers = experts.values(fitting.responses("max"), fitting.labels, chosen).assign(value_zero=0.0)
     return units.edits(chosen.assign(scale=0.0, shift=answers[f"value_{value}"]))
 
 
-def damp(fitting: Fitting, toward: str, *, k: int = 20, pool: str = "max") -> list[Edit]:
+def damp(fitting: Fitting, toward: str, *, k: int = 20) -> list[Edit]:
     """The k best experts of the language, halved."""
-    return units.edits(_experts(fitting, toward, k, pool).assign(scale=0.5, shift=0.0))
+    return units.edits(_chosen(fitting, toward, experts.top, k, "max").assign(scale=0.5, shift=0.0))
 
 
-def aura(fitting: Fitting, toward: str, *, pool: str = "max") -> list[Edit]:
+def aura(fitting: Fitting, toward: str) -> list[Edit]:
     """Every unit with AUROC above 0.5 for the language, multiplied by 1 - 2 (AUROC - 0.5) (Suau et al. 2024)."""
     fitting.own(toward)
-    sites = fitting.responses(pool).items()
-    made = fitting.once(("auroc", pool), lambda: {site: experts.auroc(x, fitting.labels) for site, x in sites})
-    found = pd.concat({site: table.loc[toward] for site, table in made.items()}, names=["site", "unit"])
-    found = found[found > 0.5].rename("area").reset_index()
-    return units.edits(found.assign(scale=2 - 2 * found["area"], shift=0.0))
+    sites = fitting.responses("max").items()
+    tables = fitting.once(("auroc",), lambda: {site: experts.auroc(x, fitting.labels) for site, x in sites})
+    found = pd.concat({site: table.loc[toward] for site, table in tables.items()}, names=["site", "unit"])
+    found = found[found > 0.5]
+    return units.edits((2 - 2 * found).rename("scale").reset_index().assign(shift=0.0))
 
 
-def mean_transport(fitting: Fitting, toward: str, *, k: int | None = None, pool: str = "mean") -> list[Edit]:
+def mean_transport(fitting: Fitting, toward: str, *, k: int | None = None) -> list[Edit]:
     """Every unit, or the k best experts, shifted by the mean of the language less that of the others (Mean-AcT)."""
-    return _transport(fitting, toward, k, pool, units.shifted)
+    return _transport(fitting, toward, k, units.shifted)
 
 
-def gaussian_transport(fitting: Fitting, toward: str, *, k: int | None = None, pool: str = "mean") -> list[Edit]:
+def gaussian_transport(fitting: Fitting, toward: str, *, k: int | None = None) -> list[Edit]:
     """Every unit, or the k best experts, given mean and deviation of the language for those of the others."""
-    return _transport(fitting, toward, k, pool, units.gaussian)
+    return _transport(fitting, toward, k, units.gaussian)
 
 
-def linear_transport(fitting: Fitting, toward: str, *, k: int | None = None, pool: str = "mean") -> list[Edit]:
+def linear_transport(fitting: Fitting, toward: str, *, k: int | None = None) -> list[Edit]:
     """Every unit, or the k best experts, mapped by the regression of the language's sorted responses on the others'.
 
     Linear-AcT, fitted without clipping to the range seen, and in all layers on the untouched model.
     """
-    return _transport(fitting, toward, k, pool, units.regression)
+    return _transport(fitting, toward, k, units.regression)
 
 
 def lape(fitting: Fitting, toward: str, *, k: int | None = None) -> list[Edit]:
@@ -94,9 +91,7 @@ def lape(fitting: Fitting, toward: str, *, k: int | None = None) -> list[Edit]:
 
     Chosen by `units.entropy`: the published share of the model or, with k, as many as other methods take.
     """
-    fitting.own(toward)
-    found = fitting.once(("lape", k), lambda: units.entropy(fitting.responses("positive"), fitting.labels, k=k))
-    chosen = found[found["language"] == toward].reset_index(drop=True)
+    chosen = _chosen(fitting, toward, units.entropy, k, "positive")
     if len(chosen) < (k or 1):
         raise ValueError(f"{len(chosen)} units fire for {toward} but k = {k}; take another k, or another language")
     answers = experts.values(fitting.responses("mean"), fitting.labels, chosen)
@@ -141,14 +136,11 @@ METHODS: dict[str, Callable[..., list]] = {method.__name__: method for method in
 
 def _elsewhere(edits: list[Edit | LowRank], fitting: Fitting, control: str, seed: int) -> list[Edit | LowRank]:
     """The same edits on as many other units, or in as many other dimensions."""
-    diagonal = isinstance(edits[0], Edit)
-    if control == ("topvariance" if diagonal else "matched"):
-        kind = "units" if diagonal else "directions"
-        raise ValueError(f"{control} is no control of edited {kind}; take random or shuffled")
-    if not diagonal:
+    if isinstance(edits[0], LowRank):
+        known(control, ("random", "topvariance", "shuffled"), "control of directions")
         return [_instead(edit, fitting, control, seed) for edit in edits]
-    model = units.moments(fitting.responses("mean"))
-    return units.elsewhere(edits, model, matched=control == "matched", seed=seed)
+    known(control, ("random", "matched", "shuffled"), "control of units")
+    return units.elsewhere(edits, units.moments(fitting.responses("mean")), matched=control == "matched", seed=seed)
 
 
 def _instead(edit: LowRank, fitting: Fitting, control: str, seed: int) -> LowRank:
@@ -161,18 +153,18 @@ def _instead(edit: LowRank, fitting: Fitting, control: str, seed: int) -> LowRan
     return _direction(edit.site, -new if new @ edit.v < 0 else new)
 
 
-def _experts(fitting: Fitting, toward: str, k: int, pool: str) -> pd.DataFrame:
-    """The language's k best units, from one table of all languages."""
+def _chosen(fitting: Fitting, toward: str, choose: Callable, k: int | None, pool: str) -> pd.DataFrame:
+    """The language's rows of what `choose(k, responses, labels)` returns for all languages, asked once."""
     fitting.own(toward)
-    found = fitting.once(("top", k, pool), lambda: experts.top(k, fitting.responses(pool), fitting.labels))
+    found = fitting.once((choose, k, pool), lambda: choose(k, fitting.responses(pool), fitting.labels))
     return found[found["language"] == toward].reset_index(drop=True)
 
 
-def _transport(fitting: Fitting, toward: str, k: int | None, pool: str, fitted: Callable) -> list[Edit]:
+def _transport(fitting: Fitting, toward: str, k: int | None, fitted: Callable) -> list[Edit]:
     """Each unit's map from its responses to the other languages to those to this one; still units are left alone."""
     own, parts = fitting.own(toward), []
-    chosen = None if k is None else _experts(fitting, toward, k, pool)
-    for site, numbers, values in units.pieces(fitting.responses(pool), chosen):
+    chosen = None if k is None else _chosen(fitting, toward, experts.top, k, "mean")
+    for site, numbers, values in units.pieces(fitting.responses("mean"), chosen):
         x, y = values[~own], values[own]
         alive = (x.std(0) > units.STILL) & (y.std(0) > units.STILL)
         scale, shift = fitted(x[:, alive], y[:, alive])

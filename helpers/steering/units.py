@@ -68,13 +68,13 @@ def regression(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return scale, y_mean - scale * x_mean
 
 
-def entropy(positive: Mapping[str, np.ndarray], labels, *, k: int | None = None) -> pd.DataFrame:
+def entropy(k: int | None, positive: Mapping[str, np.ndarray], labels) -> pd.DataFrame:
     """table[language, site, unit, entropy] of units that are positive for few languages only, lowest entropy first.
 
-    `positive` holds shares of positive tokens. A unit fires for a language when its share is above the 95 % quantile
-    of all. Of the units that fire for some language, the 1 % of all units with the lowest entropy over languages is
-    kept or, with k, the k lowest of each language; a unit may belong to several. Language activation probability
-    entropy of Tang et al. 2024, on all MLP Linears: the sign before an activation function is the sign after it.
+    `positive` holds shares of positive tokens; a unit fires for a language when its share is above the 95 % quantile
+    of all. Of the units that fire, the 1 % of all units with the lowest entropy over languages is kept or, with k, the
+    k lowest of each language. Language activation probability entropy of Tang et al. 2024, on all MLP Linears: the sign
+    before an activation function is the sign after it.
     """
     codes, languages = pd.factorize(np.asarray(labels))
     own = np.eye(len(languages))[codes] / np.bincount(codes)
@@ -86,8 +86,8 @@ def entropy(positive: Mapping[str, np.ndarray], labels, *, k: int | None = None)
     order = order if k else order[: round(_SHARE * len(order))]
     keys = [(site, unit) for site, array in positive.items() for unit in range(array.shape[1])]
     found = pd.DataFrame(keys, columns=KEYS).assign(entropy=values)
-    parts = [found.iloc[order[row[order]][:k]].assign(language=name) for name, row in zip(languages, fires)]
-    return pd.concat(parts, ignore_index=True)[["language", *KEYS, "entropy"]]
+    parts = {name: found.iloc[order[row[order]][:k]] for name, row in zip(languages, fires)}
+    return pd.concat(parts, names=["language"]).reset_index("language").reset_index(drop=True)
 
 
 def elsewhere(given: list[Edit], model: pd.DataFrame, *, matched: bool, seed: int = 0) -> list[Edit]:
