@@ -92,7 +92,7 @@ def plan(
     No representations: all; an encoder needs a `model` that reads this corpus, and trees, which take longest, are
     parsed from the representations of `parsed` alone. LookupError where nothing is left to run.
     """
-    mini = model.startswith("mini") and "/" not in model
+    mini = model.partition("-")[0] == "mini"  # whatever follows: all are trained on a world
     names = [known(name, REPRESENTATIONS, "representation") for name in representations or REPRESENTATIONS]
     table = pd.DataFrame([(task, name) for task in TASKS for name in names], columns=["task", "representation"])
     served = SERVED.get(corpus.partition(":")[0], ())
