@@ -161,7 +161,7 @@ def test_an_answer_counts_what_is_significant_on_each_side():
 
 def test_an_unknown_quantity_is_named():
     table, families, _ = planted.pairs_case(languages=6, kin=2)
-    with pytest.raises(LookupError, match="no quantity 'nothing'.*similarity"):
+    with pytest.raises(LookupError, match="no quantity 'nothing'; did you mean meaning"):
         questions.answers(table, [Question("nothing", "meaning", ())], families)
 
 
