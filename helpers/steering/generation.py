@@ -1,8 +1,7 @@
 """What a model writes of its own accord, in which language, and how well it expects the sentences of each language.
 
-Sample i takes its draws from the seed and i alone, so a text depends neither on the batch nor on the texts beside it,
-and an edited model is compared with the untouched one on the same draws. Edits are the caller's:
-`with steered(lm, edits): generation.sample(lm, 100)`.
+Sample i takes its draws from the seed and i alone, so an edited model is compared with the untouched one on the same
+draws: `with steered(lm, edits): generation.sample(lm, 100)`.
 """
 
 import warnings
@@ -43,8 +42,7 @@ def writes(lm: LanguageModel) -> bool:
 def sample(lm: LanguageModel, n: int, *, seed: int = 0, max_tokens: int = 64) -> pd.DataFrame:
     """table[sample, text] of n texts drawn from the start token alone, each up to its end token or `max_tokens`.
 
-    The start token is the tokenizer's BOS, or EOS where there is none. ValueError: an encoder, an option out of range,
-    more tokens than the model reads, or probabilities that are not numbers.
+    ValueError: an encoder, an option out of range, more tokens than the model reads, or probabilities that are NaN.
     """
     _refuse_encoder(lm, "generate")
     if n < 1 or not 1 <= max_tokens < limit(lm):
@@ -64,7 +62,7 @@ def share(texts: Sequence[str], language: str, table: pd.DataFrame, lexicon: pd.
 
     With the `lexicon` of a world, table[language, form, ...], a text is shared among its words, and a word among the m
     languages that have its form, 1/m each. Without, py3langid names one of the table's languages for each text: NaN,
-    with a warning, where it does not know them all. LookupError: a language that the lexicon lacks.
+    with a warning, where it does not know them all.
     """
     if not len(texts):
         raise ValueError("0 texts have no languages; sample some first")
@@ -81,9 +79,9 @@ def share(texts: Sequence[str], language: str, table: pd.DataFrame, lexicon: pd.
 def perplexity(lm: LanguageModel, table: pd.DataFrame) -> pd.DataFrame:
     """table[language, perplexity] of table[language, text]: exp of the mean negative log-likelihood of a token.
 
-    Scored are the text's own tokens, the first one from the start token that `sample` begins with; the end token is
-    left out, since models differ in whether they learnt one. A perplexity is per token: compare it before and after an
-    edit, not between languages whose words take more or fewer tokens. ValueError: an encoder, or an empty text.
+    Scored are the text's own tokens, the first one from the start token; the end token is left out, since models differ
+    in whether they learnt one. Compare it before and after an edit, not between languages whose words take more or
+    fewer tokens. ValueError: an encoder, or an empty text.
     """
     _refuse_encoder(lm, "give a perplexity")
     ids = _framed(lm, table)
@@ -100,10 +98,7 @@ def perplexity(lm: LanguageModel, table: pd.DataFrame) -> pd.DataFrame:
 
 @torch.no_grad()
 def _continued(lm: LanguageModel, draws: np.ndarray) -> list:
-    """The token ids of one text per row of `draws` [sample, token], without start and end.
-
-    A text ends with any of the tokens that its tokenizer, or the settings of its model, call an end.
-    """
+    """The token ids of one text per row of `draws` [sample, token], without start and end."""
     ends = {lm.tokenizer.eos_token_id, *np.ravel(lm.model.generation_config.eos_token_id)} - {None}
     draws = torch.from_numpy(draws).to(lm.device)
     ids = torch.full((len(draws), 1), _start(lm), device=lm.device)

@@ -1,8 +1,7 @@
 """Edits put into a model, while it runs (`steered`) or into its weights (`folded`), and into files; no fitting.
 
-The strength interpolates between an output and its image under each edit: 0 is untouched, 1 the edit, any finite number
-is allowed. A folded model may need biases that its architecture lacks: they would silently vanish when it is loaded
-again, so they are declared in its configuration, or saving is refused.
+The strength, any finite number, interpolates between an output and its image under each edit: 0 is untouched, 1 the
+edit.
 """
 
 import copy
@@ -10,7 +9,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import chain, count
 from numbers import Real
 from pathlib import Path
@@ -39,26 +37,26 @@ def steered(lm: LanguageModel, edits: Edits, strength: float = 1.0) -> Iterator[
     Edits of one site apply in list order, nested contexts after those around them. ValueError: a strength that is not
     finite, units that the site lacks and, on leaving, an edit that never fired. LookupError: no such site.
     """
-    parts = {site: _Part(part, strength) for site, part in _checked(lm, edits, strength).items()}
+    hooks = {site: _Hook(part, strength) for site, part in _checked(lm, edits, strength).items()}
     with ExitStack() as stack:
-        for site, part in parts.items():
-            stack.callback(_attached(lm.model.get_submodule(site), part))
+        for site, hook in hooks.items():
+            stack.callback(_attached(lm.model.get_submodule(site), hook))
         yield lm
-    silent = [site for site, part in parts.items() if not part.fired]
+    silent = [site for site, hook in hooks.items() if not hook.fired]
     if silent:  # not reached when an exception is on its way
-        fact = f"{len(silent)} of {len(parts)} sites never fired ({', '.join(silent)})"
+        fact = f"{len(silent)} of {len(hooks)} sites never fired ({', '.join(silent)})"
         raise ValueError(f"{fact}; run the model, uncompiled, in the with")
 
 
 def folded(lm: LanguageModel, edits: Edits, strength: float = 1.0) -> LanguageModel:
-    """A model whose Linears hold the edits, of all tokens, in their weights, at no cost to run; the rest is shared.
+    """A model whose Linears hold the edits in their weights, at no cost to run; the rest is shared.
 
-    A Linear without a bias gets one where it must. Where the configuration has a switch for it (Llama's `mlp_bias`) the
-    switch is set, and the Linears that come with it get zeros; elsewhere saving is refused, since the model would come
-    back without the bias. ValueError names sites that are no Linear, quantised, offloaded, or that share their weight.
+    A Linear without a bias gets one where it must. Where the configuration has no switch for it (Llama's `mlp_bias`),
+    saving is refused, since the model would come back without. ValueError names sites that are no Linear, quantised,
+    offloaded, or that share their weight.
     """
     groups = _checked(lm, edits, strength)
-    if any(_hook(part) for part in lm.model.modules()):
+    if any(_hooks(part) for part in lm.model.modules()):
         raise ValueError(f"{lm.name} is being steered; leave the with before folding")
     for site in groups:
         _refuse_unfoldable(lm.model, site)
@@ -83,11 +81,10 @@ def load(path: Path | str) -> dict[str, Edits]:
     listed = store.read_provenance(Path(path)).get("parameters", {}).get("edits")
     if listed is None:
         raise ValueError(f"{path} holds no edits; write them with steering.save()")
-    arrays = {}
+    arrays, place = {}, count()
     for key, values in store.read_arrays(Path(path)).items():
         number, name = key.split(".")
         arrays.setdefault(int(number), {})[name] = values
-    place = count()
     return {name: [KINDS[kind](site, **arrays[next(place)]) for kind, site in part] for name, part in listed}
 
 
@@ -95,58 +92,38 @@ def load(path: Path | str) -> dict[str, Edits]:
 
 
 @dataclass(eq=False)
-class _Part:
-    """The edits of one site in one context, made ready for the kind of output when it is first met."""
+class _Hook:
+    """The edits of one site in one context, made ready for the kind of output when it is first met.
+
+    A Linear's output is fresh and as yet nobody else's: without gradients it is edited in place.
+    """
 
     edits: list
     strength: float
     fired: bool = False
     movers: dict = field(default_factory=dict)
 
-    def __call__(self, states: Tensor, own: bool) -> Tensor:
-        self.fired = True
+    def __call__(self, module: nn.Module, args: tuple, output: Any) -> Any:
+        self.fired, fresh = True, type(module) in (nn.Linear, Conv1D)
+        before = states = hidden(output)
         kind = states.device, states.dtype
         if kind not in self.movers:  # at strength 0 not even -0.0 changes
             self.movers[kind] = [mover(edit, self.strength, states) for edit in self.edits if self.strength]
         for move in self.movers[kind]:
-            states = move(states, own)
-        return states
-
-
-class _Hook:
-    """One hook per module, before any other, so that all others see the edited output; contexts stack up in it.
-
-    A Linear's output is fresh and as yet nobody else's: without gradients it is edited in place.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        self.parts: list[_Part] = []
-        self.fresh = type(module) in (nn.Linear, Conv1D)
-        self.handle = module.register_forward_hook(self, prepend=True)
-
-    def __call__(self, module: nn.Module, args: tuple, output: Any) -> Any:
-        before = states = hidden(output)
-        for part in self.parts:
-            own = (self.fresh or states is not before) and not torch.is_grad_enabled()
-            states = part(states, own)
+            states = move(states, (fresh or states is not before) and not torch.is_grad_enabled())
         return output if states is before else _rebuilt(output, states)
 
 
-def _hook(module: nn.Module) -> _Hook | None:
-    return next((hook for hook in module._forward_hooks.values() if isinstance(hook, _Hook)), None)
+def _attached(module: nn.Module, hook: _Hook) -> Callable:
+    """Put the hook after those of contexts around it, and before all others, which see its output; return its end."""
+    handle = module.register_forward_hook(hook)
+    for number in reversed(_hooks(module)):
+        module._forward_hooks.move_to_end(number, last=False)
+    return handle.remove
 
 
-def _attached(module: nn.Module, part: _Part) -> Callable:
-    """A function that takes the part, put in force here, out again."""
-    hook = _hook(module) or _Hook(module)
-    hook.parts.append(part)
-
-    def detach() -> None:
-        hook.parts.remove(part)
-        if not hook.parts:
-            hook.handle.remove()
-
-    return detach
+def _hooks(module: nn.Module) -> list[int]:
+    return [number for number, hook in module._forward_hooks.items() if isinstance(hook, _Hook)]
 
 
 def _rebuilt(output: Any, states: Tensor) -> Any:
@@ -190,10 +167,7 @@ def _refuse_unfoldable(model: PreTrainedModel, site: str) -> None:
 
 
 def _fold(module: nn.Module, edits: Edits, strength: float) -> None:
-    """Give the module a weight and a bias of its own with the edits in them.
-
-    An edit moves the bias, and its linear part every column of the weight.
-    """
+    """Give the module a weight and a bias of its own; of an edit, only the linear part moves a column of a weight."""
     old, turned = module.weight.detach(), isinstance(module, nn.Linear)
     columns = (old.T if turned else old).to(precise(old.dtype))
     bias = columns.new_zeros(1, columns.shape[1]) if module.bias is None else module.bias.detach().to(columns)[None]
@@ -207,10 +181,7 @@ def _fold(module: nn.Module, edits: Edits, strength: float) -> None:
 
 
 def _declare_biases(model: PreTrainedModel, added: set[str]) -> None:
-    """Let the configuration make the biases `added` to the model's Linears, or let saving be refused by name.
-
-    A switch of the configuration may make more biases than were added: the others are zeros.
-    """
+    """Let the configuration make the biases `added`, and zeros for others of the same switch, or refuse saving."""
     config, there = model.config.get_text_config(), set(model.state_dict())
     for switch in [name for name, value in vars(config).items() if "bias" in name and value is False and added]:
         setattr(config, switch, True)
@@ -222,10 +193,10 @@ def _declare_biases(model: PreTrainedModel, added: set[str]) -> None:
                 module.bias = nn.Parameter(module.weight.new_zeros(made[name].shape), module.weight.requires_grad)
             return
         setattr(config, switch, False)
+
+    def refuse(*args: Any, **options: Any) -> None:
+        fact = f"{len(added)} biases have no place in this model's configuration: {', '.join(sorted(added)[:5])}"
+        raise ValueError(f"{fact}; save the edits with steering.save() and fold or steer again")
+
     if added:
-        model.save_pretrained = partial(_refuse_saving, sorted(added))
-
-
-def _refuse_saving(biases: list[str], *args: Any, **options: Any) -> None:
-    fact = f"{len(biases)} biases have no place in this model's configuration and would be lost on reloading"
-    raise ValueError(f"{fact}: {', '.join(biases[:5])}; save the edits with steering.save() and fold or steer again")
+        model.save_pretrained = refuse
