@@ -145,7 +145,11 @@ def test_missing_weights_are_reported(model, config, tmp_path):
 
 @pytest.mark.parametrize(
     "content, message",
-    [({"optimizer": [1]}, r"no state dict found, only \['optimizer'\]"), ([1, 2], "only list"), (b"cut", "be read")],
+    [
+        ({"optimizer": [1]}, r"no state dict found, only \['optimizer'\]"),
+        ([1, 2], r"only \['list'\]"),
+        (b"cut", "be read"),
+    ],
 )
 def test_a_file_without_weights_says_what_is_in_it(content, message, tmp_path):
     if isinstance(content, bytes):

@@ -243,8 +243,8 @@ def panels(table: pd.DataFrame, axes: np.ndarray, *, rows: str, columns: str, dr
 def estimates(table: pd.DataFrame, ax: Axes, *, y: str, x: str, by: str = "", significant: str = "") -> Axes:
     """A mark with its interval (low, high) in the row of each y, numbers at the right; levels of `by` lie side by side.
 
-    Rows come in order of appearance, first on top; names of levels stand above the axis. Where the column `significant`
-    is given, a thin line runs from low_family to high_family, and rows without it are grey with a hollow mark.
+    Where `significant` names a column, a thin line runs from low_family to high_family, and rows without it grey
+    with a hollow mark.
     """
     names, look = table[y].unique(), looks(table[by] if by else [""])
     for i, (level, (colour, mark)) in enumerate(look.items()):
@@ -271,10 +271,9 @@ def estimates(table: pd.DataFrame, ax: Axes, *, y: str, x: str, by: str = "", si
 
 
 def ranks(table: pd.DataFrame, ax: Axes, *, x: str, y: str, name: str, significant: str) -> Axes:
-    """A line for each name over the columns of x, at its rank y in each, 1 on top; lines that cross disagree.
+    """A line for each name over the columns of x, at its rank y in each, 1 on top, named at its right end.
 
-    Where `significant` is False the mark is hollow, and lines to it are pale. Names stand at the right end, one above
-    the other where ranks are tied.
+    Where `significant` is False the mark is hollow, and lines to it are pale.
     """
     columns, shade, look = table[x].unique(), colours(table[name]), dict(lw=1.8, ms=6.5, mew=1.6)
     ax.set_prop_cycle(color=shade.values())

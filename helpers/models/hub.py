@@ -1,11 +1,11 @@
 """Where models come from: a mini series, a local folder or the hub, and the series of checkpoints they hold.
 
-Every name becomes one folder of safetensors, configuration and tokenizer, and a revision; what was downloaded once is
-found again without a connection. Steps are read from names and sorted as numbers, phase by phase. No torch in here.
+Every name becomes a folder and a revision; what was downloaded once is found without a connection. No torch in here.
 """
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -17,12 +17,12 @@ from helpers import DATA
 from helpers.common.lookup import known, nearest
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-PHASES = ("", "pretrain", "stage", "ext", "lc", "decay", "it")  # the order in which a training passes through them
+PHASES = ("pretrain", "stage", "ext", "lc", "decay", "it")  # the order in which a training passes through them
 _STEP = re.compile(
     r"(?P<phase>.*?)(?:^|[-_/])(?P<kind>global_step|step[_-]?|iter_|ext|decay)0*(?P<count>\d+)(?P<k>k?)(?![a-z\d])"
 )
 _TOKENS = re.compile(r"tokens(\d+)([BT])")
-_WITHOUT_WEIGHTS = ("*.json", "tokenizer*", "*.model", "*.txt")
+_FILES = ("*.safetensors", "*.json", "tokenizer*", "*.model", "*.txt")
 
 
 def check_place(dtype: str = "auto", device: str = "auto") -> None:
@@ -35,16 +35,17 @@ def check_place(dtype: str = "auto", device: str = "auto") -> None:
 def checkpoints(name: str) -> pd.DataFrame:
     """The checkpoints of a series in training order: table[step, revision, subfolder, phase, tokens, commit].
 
-    Found in a mini series or another folder of step folders, or in the branches and tags (where those name no step: the
-    folders) of a hub repository; offline, in what was downloaded. `step` counts updates within a `phase` (`stage2`);
-    `tokens` is NA where the name does not tell. Pass `revision` and `subfolder`, or `commit` to pin it, to `load`.
-    LookupError where there is no checkpoint.
+    They are the step folders of a local series, or the branches and tags (else the folders) of a hub repository;
+    offline, those downloaded. `step` counts within a `phase` (`stage2`); `tokens` is NA where the name does not tell.
+    Pass `revision` (or `commit`) and `subfolder` to `load`. LookupError where there is no checkpoint.
     """
     folder = _local(name)
     named = _refs(name) if folder is None else dict.fromkeys(_steps(folder), "")
     rows = [_checkpoint(text, text, "", commit) for text, commit in named.items()]
     if folder is None and not any(rows):
-        rows = [_checkpoint(path, "", path, "") for path in _weight_folders(name)]
+        with suppress(OSError):  # of a hub that cannot be reached
+            files = [Path(path) for path in list_repo_files(name) if path.endswith(".safetensors")]
+            rows = [_checkpoint(place, "", place, "") for place in sorted({file.parent.as_posix() for file in files})]
     rows = sorted(filter(None, rows), key=lambda row: (_phase_order(row["phase"]), row["step"]))
     if not rows:
         raise LookupError(
@@ -53,11 +54,11 @@ def checkpoints(name: str) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"step": int, "tokens": "Float64"})
 
 
-def locate(name: str, revision: str, subfolder: str, *, weights: bool = True) -> tuple[Path, str]:
+def locate(name: str, revision: str, subfolder: str = "") -> tuple[Path, str]:
     """The local folder of a model, downloaded if need be, and its resolved revision."""
     folder = _local(name)
     if folder is None:
-        return _download(name, revision, subfolder, weights)
+        return _download(name, revision, subfolder)
     root = folder / subfolder
     if not revision and (root / "config.json").exists():
         return root, ""
@@ -65,7 +66,7 @@ def locate(name: str, revision: str, subfolder: str, *, weights: bool = True) ->
     return _steps(root)[known(revision, _steps(root), f"revision of {name}")], revision
 
 
-def is_here(name: str, root: Path = Path()) -> bool:
+def is_here(name: str, root: Path) -> bool:
     """Whether a name is that of a mini series, a folder (seen from `root`) or a model in the hub's cache."""
     return _folder(name, root) is not None or _cached(name).is_dir()
 
@@ -98,17 +99,16 @@ def _steps(folder: Path) -> dict[str, Path]:
     return {path.parent.name: path.parent for path in folder.glob("*/config.json")}
 
 
-def _download(name: str, revision: str, subfolder: str, weights: bool) -> tuple[Path, str]:
+def _download(name: str, revision: str, subfolder: str) -> tuple[Path, str]:
     """The snapshot folder of a hub repository at one commit, from the cache where it is complete, and the commit."""
     prefix = f"{subfolder}/" if subfolder else ""
-    patterns = [prefix + pattern for pattern in (*_WITHOUT_WEIGHTS, *["*.safetensors"] * weights)]
-    # Copies in other formats lie in folders of their own: only the asked folder is fetched.
-    options = dict(revision=revision or None, allow_patterns=patterns, ignore_patterns=[f"{prefix}*/*"])
+    patterns = [prefix + pattern for pattern in _FILES]
+    others = f"{prefix}*/*"  # copies in other formats lie in folders of their own
     try:
-        snapshot = Path(snapshot_download(name, **options))
+        snapshot = snapshot_download(name, revision=revision or None, allow_patterns=patterns, ignore_patterns=others)
     except (OSError, HFValidationError) as error:
         raise _absent(name, f"not {revision or 'its newest commit'!r} of it on the hub ({error})") from error
-    return snapshot / subfolder, snapshot.name
+    return Path(snapshot, subfolder), Path(snapshot).name
 
 
 def _cached(name: str) -> Path:
@@ -117,9 +117,8 @@ def _cached(name: str) -> Path:
 
 
 def _absent(name: str, why: str) -> LookupError:
-    near = f"; did you mean {nearest(name, _here())}?" if _here() else ""
-    move = f"on a connected machine: python -m helpers prefetch {name}"
-    return LookupError(f"no model {name!r} on this machine, and {why}{near}; {move}")
+    move = f"did you mean {nearest(name, _here())}?; on a connected machine: python -m helpers prefetch {name}"
+    return LookupError(f"no model {name!r} on this machine, and {why}; {move}")
 
 
 def _here() -> list[str]:
@@ -135,18 +134,9 @@ def _refs(name: str) -> dict[str, str]:
         return {ref.name: ref.target_commit for ref in [*listed.branches, *listed.tags]}
     except (OSError, HFValidationError) as error:
         kept = _cached(name) / "refs"
-        refs = {path.relative_to(kept).as_posix(): path.read_text() for path in kept.rglob("*") if path.is_file()}
-        if not refs:
+        if not kept.is_dir():
             raise _absent(name, f"not on the hub ({error})") from error
-        return refs
-
-
-def _weight_folders(name: str) -> list[str]:
-    """The folders of a hub repository that hold safetensors; none when the hub cannot be reached."""
-    try:
-        return sorted({Path(path).parent.as_posix() for path in list_repo_files(name) if path.endswith(".safetensors")})
-    except OSError:
-        return []
+        return {path.relative_to(kept).as_posix(): path.read_text() for path in kept.rglob("*") if path.is_file()}
 
 
 def _checkpoint(text: str, revision: str, subfolder: str, commit: str) -> dict | None:
@@ -154,17 +144,13 @@ def _checkpoint(text: str, revision: str, subfolder: str, commit: str) -> dict |
     step, tokens = _STEP.match(text), _TOKENS.search(text)
     if step is None:
         return None
-    return {
-        "step": int(step["count"]) * (1000 if step["k"] else 1),
-        "revision": revision,
-        "subfolder": subfolder,
-        "phase": step["kind"] if step["kind"] in PHASES else step["phase"],
-        "tokens": int(tokens[1]) * {"B": 1e9, "T": 1e12}[tokens[2]] if tokens else None,
-        "commit": commit,
-    }
+    count = int(step["count"]) * (1000 if step["k"] else 1)
+    phase = step["kind"] if step["kind"] in PHASES else step["phase"]
+    seen = float(tokens[1] + {"B": "e9", "T": "e12"}[tokens[2]]) if tokens else None
+    return dict(step=count, revision=revision, subfolder=subfolder, phase=phase, tokens=seen, commit=commit)
 
 
 def _phase_order(phase: str) -> tuple:
     """A sorting key: phases as training passes through them, their numbers as numbers."""
-    rank = next((place for place, start in enumerate(PHASES) if start and phase.startswith(start)), len(PHASES))
-    return rank if phase else 0, [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", phase)]
+    rank = next((place for place, start in enumerate(PHASES) if phase.startswith(start)), len(PHASES))
+    return rank if phase else -1, [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", phase)]

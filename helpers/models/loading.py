@@ -7,16 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+import transformers
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import is_accelerate_available
 
 from helpers.models.hub import check_place, locate
@@ -38,35 +30,28 @@ class LanguageModel:
 
 
 def load(
-    name: str,
-    revision: str = "",
-    subfolder: str = "",
-    tokenizer: str = "",
-    *,
-    dtype: str = "auto",
-    device: str = "auto",
+    name: str, revision: str = "", subfolder: str = "", *, dtype: str = "auto", device: str = "auto"
 ) -> LanguageModel:
     """The model `name` in evaluation mode, with a language modelling head where its checkpoint has one.
 
-    `revision` is a branch, tag or commit of the hub, or a step folder of a local series (empty: its last step).
-    `tokenizer` names another place to take the tokenizer from. `dtype` "auto" keeps the checkpoint's; `device` "auto"
-    is CUDA where there is one, spread over several GPUs when accelerate is installed. Only safetensors are read and no
-    remote code is run. LookupError: an unknown name or revision; ValueError: pickled weights, or an encoder-decoder.
+    `revision` is a branch, tag or commit of the hub, or a step folder of a local series (empty: its last step). `dtype`
+    "auto" keeps the checkpoint's; `device` "auto" is CUDA where there is one, spread over several GPUs when accelerate
+    is installed. Only safetensors are read and no remote code is run. LookupError: an unknown name or revision, no
+    tokenizer; ValueError: pickled weights, or an encoder-decoder.
     """
     check_place(dtype, device)
     folder, found = locate(name, revision, subfolder)
     _refuse_pickles(folder, name)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     options = {"dtype": dtype, "local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
     place = _place(device)
     model = _kind(config).from_pretrained(folder, **options, device_map="auto" if place is None else None)
-    words = _tokenizer(locate(tokenizer, "", "", weights=False)[0] if tokenizer else folder)
-    return LanguageModel((model if place is None else model.to(place)).eval(), words, name, found)
+    return LanguageModel((model if place is None else model.to(place)).eval(), _tokenizer(folder), name, found)
 
 
-def prefetch(name: str, revision: str = "", subfolder: str = "") -> Path:
+def prefetch(name: str, revision: str = "") -> Path:
     """The folder of a model's safetensors, configuration and tokenizer, downloaded once; all later work is offline."""
-    return locate(name, revision, subfolder)[0]
+    return locate(name, revision)[0]
 
 
 def identity(lm: LanguageModel) -> dict[str, str]:
@@ -90,18 +75,17 @@ def duplicates(table: pd.DataFrame) -> pd.DataFrame:
     again = steps.assign(same_as=steps.groupby("weights")["step"].transform("min")).query("step > same_as")
     if len(again):
         pairs = ", ".join(f"{step} = {same}" for step, same in zip(again["step"], again["same_as"]))
-        told = f"{len(again)} of {len(steps)} checkpoints repeat an earlier step's weights: {pairs}"
-        warnings.warn(told, stacklevel=2)
+        fact = f"{len(again)} of {len(steps)} checkpoints repeat an earlier step's weights: {pairs}"
+        warnings.warn(fact, stacklevel=2)
     return again
 
 
 def _refuse_pickles(folder: Path, name: str) -> None:
     """ValueError unless the folder holds safetensors: a pickle can run code when it is opened."""
-    if any(folder.glob("*.safetensors")):
-        return
-    pickled = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt"))
-    held = f"only pickled weights ({', '.join(pickled)})" if pickled else "no safetensors weights"
-    raise ValueError(f"{folder} holds {held}; make a safetensors folder of it: python -m helpers convert {name}")
+    if not any(folder.glob("*.safetensors")):
+        pickled = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".ckpt"))
+        held = f"no safetensors, only pickled weights ({', '.join(pickled) or 'none'})"
+        raise ValueError(f"{folder} holds {held}; make a safetensors folder of it: python -m helpers convert {name}")
 
 
 def _kind(config: PretrainedConfig) -> type:
@@ -110,8 +94,8 @@ def _kind(config: PretrainedConfig) -> type:
         raise ValueError(f"{config.model_type} is an encoder-decoder; use a decoder or an encoder")
     trained = " ".join(config.architectures or [])
     if "ForCausalLM" in trained or "LMHeadModel" in trained:
-        return AutoModelForCausalLM
-    return AutoModelForMaskedLM if "ForMaskedLM" in trained else AutoModel
+        return transformers.AutoModelForCausalLM
+    return transformers.AutoModelForMaskedLM if "ForMaskedLM" in trained else transformers.AutoModel
 
 
 def _place(device: str) -> str | None:
@@ -126,9 +110,9 @@ def _place(device: str) -> str | None:
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer in a folder, with a padding token; its end token serves where it has none."""
-    if not any(folder.glob("*token*")) and not any(folder.glob("vocab*")):
-        raise LookupError(f"no tokenizer in {folder}; pass tokenizer= the name of the finished model")
-    words = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if not [*folder.glob("*token*"), *folder.glob("vocab*")]:
+        raise LookupError(f"no tokenizer in {folder}; put the finished model's tokenizer files there")
+    words = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if words.pad_token is None:
         words.pad_token = words.eos_token or words.unk_token
     return words

@@ -1,7 +1,6 @@
 """The parts of a model: its blocks, and the Linears of their MLPs.
 
-Parts are found by structure, not by a list of architectures: a new family works as long as its blocks are one list and
-its attention is called attention. What cannot be read is refused by name.
+A new family works as long as its blocks are one list and its attention is called attention; any other is refused.
 """
 
 import re
@@ -26,18 +25,19 @@ def blocks(lm: LanguageModel) -> dict[str, nn.Module]:
     fitting = [path for path, part in lists.items() if len(part) == depth]
     outermost = [path for path in fitting if not any(path.startswith(f"{other}.") for other in fitting)]
     if len(outermost) != 1:
-        found = ", ".join(f"{path} ({len(part)})" for path, part in lists.items()) or "none"
+        found = ", ".join(f"{path} ({len(part)})" for path, part in lists.items())
         fact = f"{len(outermost)} module lists as long as its {depth} layers"
-        raise ValueError(f"{lm.name}: {fact}; lists found: {found}")
-    return {f"{outermost[0]}.{number}": block for number, block in enumerate(lists[outermost[0]])}
+        raise ValueError(f"{lm.name}: {fact}; lists found: {found or 'none'}")
+    (path,) = outermost
+    return {f"{path}.{number}": block for number, block in lists[path].named_children()}
 
 
 def sites(lm: LanguageModel) -> dict[str, nn.Module]:
     """The MLP Linears (`nn.Linear` or `Conv1D`) of all blocks by module path, in model order.
 
-    They are the Linears of a block that lie outside its attention: in gated MLPs gate, up and down, elsewhere the two
-    dense maps. Their outputs come before the activation function. ValueError for a mixture of experts, whose units fire
-    on routed tokens only, and for blocks without the expected parts; it lists what was found.
+    They are the Linears outside a block's attention: in gated MLPs gate, up and down, elsewhere the two dense maps.
+    Their outputs come before the activation function. ValueError for a mixture of experts, whose units fire on routed
+    tokens only, and for blocks without the expected parts; it lists what was found.
     """
     found = {}
     for path, block in blocks(lm).items():
@@ -53,12 +53,9 @@ def sites(lm: LanguageModel) -> dict[str, nn.Module]:
     return found
 
 
-def width(module: nn.Module) -> int:
+def width(module: nn.Linear | Conv1D) -> int:
     """The number of units, that is of outputs, of a Linear or Conv1D."""
-    units = getattr(module, "out_features", None) or getattr(module, "nf", None)
-    if units is None:
-        raise ValueError(f"{type(module).__name__} has no number of outputs; pass a Linear or a Conv1D")
-    return units
+    return module.nf if isinstance(module, Conv1D) else module.out_features
 
 
 def hidden(output: Any) -> Tensor:
