@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-def nearest(name: object, options: Iterable, n: int = 3) -> str:
-    """Up to `n` options most like the name, whatever its case, as text; the first few where none is near."""
+def nearest(name: object, options: Iterable) -> str:
+    """Up to three options most like the name, whatever its case, as text; the first few where none is near."""
     shown = {str(option).casefold(): str(option) for option in options}
-    near = get_close_matches(str(name).casefold(), shown, n, cutoff=0.3) or list(shown)[:10]
+    near = get_close_matches(str(name).casefold(), shown, cutoff=0.3) or list(shown)[:10]
     return ", ".join(shown[option] for option in near) or "none, there are no others"
 
 

@@ -38,14 +38,14 @@ def interval(estimate, replicates) -> Interval:
     return Interval(estimate, *np.nanquantile(replicates, [0.025, 0.975], axis=0))
 
 
-def mean_interval(values, clusters=None, *, n: int = 1000, seed: int = 0) -> Interval:
+def mean_interval(values, clusters=None, *, seed: int = 0) -> Interval:
     """Mean over items and its interval, items or whole clusters of them resampled; NaN where there is only one.
 
     `values` are [item] or, without clusters, [item, ...], columns resampled together. `clusters` names each item's.
     For the difference of two conditions on the same items, give the difference of their values.
     """
-    values = _finite(values)
-    sums, sizes = values, np.ones(len(values))
+    sums = values = _finite(values)
+    sizes = np.ones(len(values))
     if clusters is not None:
         if len(values) != len(clusters):
             raise ValueError(f"{len(values)} values but {len(clusters)} cluster names; give one for each value")
@@ -53,9 +53,8 @@ def mean_interval(values, clusters=None, *, n: int = 1000, seed: int = 0) -> Int
         sums, sizes = np.bincount(codes, values), np.bincount(codes)
     if len(sizes) < 2:
         return Interval(values.mean(axis=0), np.nan, np.nan)
-    draws = weights(len(sizes), n, seed)
-    replicates = np.tensordot(draws, sums, axes=1).T / (draws @ sizes)
-    return interval(values.mean(axis=0), replicates.T)
+    draws = weights(len(sizes), seed=seed)
+    return interval(values.mean(axis=0), (np.tensordot(draws, sums, axes=1).T / (draws @ sizes)).T)
 
 
 def few_interval(values, groups=None) -> Interval:
@@ -70,24 +69,22 @@ def few_interval(values, groups=None) -> Interval:
 
 
 def crossed_interval(cells) -> Interval:
-    """Mean over cells [row, column] and its t interval where rows and columns both vary at random, such as trainings
-    and languages; with one row or column it speaks of that one.
+    """Mean over cells [row, column] and its t interval where both vary at random, such as trainings and languages.
 
     The variance of the mean is (rows + columns - rest) / cells in mean squares, with Satterthwaite's degrees of
-    freedom, and at least that of the rows, or of the columns, alone.
+    freedom, and at least that of the rows, or of the columns, alone. One row or column speaks of that one.
     """
     cells = _finite(cells)
     if min(cells.shape) < 2:
         return few_interval(cells.ravel())
-    mean, free = cells.mean(), np.array([cells.shape[0] - 1, cells.shape[1] - 1])
+    mean, (rows, columns), free = cells.mean(), cells.shape, np.array(cells.shape) - 1
     down, across = cells.mean(axis=1), cells.mean(axis=0)
     rest = ((cells - down[:, None] - across + mean) ** 2).sum() / free.prod()
-    sides = np.array([cells.shape[1] * down.var(ddof=1), cells.shape[0] * across.var(ddof=1)])
-    square, size = sides.sum() - rest, (sides**2 / free).sum() + rest**2 / free.prod()
-    if square > sides.max():
+    sides = np.array([columns * down.var(ddof=1), rows * across.var(ddof=1)])
+    square, degrees = sides.max(), free[sides.argmax()]
+    if sides.sum() - rest > square:
+        square, size = sides.sum() - rest, (sides**2 / free).sum() + rest**2 / free.prod()
         degrees = np.clip(square**2 / size, 1, free.prod())
-    else:
-        square, degrees = sides.max(), free[sides.argmax()]
     return _students(mean, np.sqrt(square / cells.size), degrees)
 
 
@@ -97,23 +94,17 @@ def _students(mean, error, degrees) -> Interval:
 
 
 def by_group(
-    table: pd.DataFrame,
-    keys: Sequence[str],
-    value: str,
-    *,
-    over: str | Sequence[str] | None = None,
-    interval: Callable[..., Interval] = few_interval,
+    table: pd.DataFrame, keys: Sequence[str], value: str, *, over=None, interval: Callable[..., Interval] = few_interval
 ) -> pd.DataFrame:
     """table[*keys, value, low, high, n]: the mean of `value` and its interval for each value of `keys`, as they appear.
 
-    `over` names the columns that tell independent groups of rows apart, such as seed and original: `interval(values,
-    groups)` makes use of them, as `few_interval` and `mean_interval` do, and n counts them. Without `over` each row
-    is independent: `interval(values)`.
+    `over` names the columns that tell apart independent groups of rows, such as seed and original, which n counts
+    (without it each row is one): `interval(values, groups)`, such as `few_interval` or `mean_interval`, uses them.
     """
     rows = []
     for key, part in table.groupby(list(keys), sort=False):
-        groups = [] if over is None else [part.groupby(over, sort=False).ngroup()]
-        rows.append((*key, *interval(part[value], *groups), groups[0].nunique() if groups else len(part)))
+        groups = None if over is None else part.groupby(over, sort=False).ngroup()
+        rows.append((*key, *interval(part[value], groups), len(part) if over is None else groups.nunique()))
     return pd.DataFrame(rows, columns=[*keys, value, "low", "high", "n"])
 
 
@@ -128,10 +119,9 @@ def contrasts(table: pd.DataFrame, column: str, value: str) -> pd.DataFrame:
 
 
 def bootstrap(table: pd.DataFrame, statistic: Callable[[pd.DataFrame], Any], clusters: str, *, n: int, seed: int = 0):
-    """`statistic` of a table and its interval, whole clusters (a key column, such as `target`) resampled.
+    """`statistic` (a number or an array) of a table and its interval, whole clusters, named by a column, resampled.
 
-    The statistic may return a number or an array of one shape; replicates where it is NaN are left out. With a single
-    cluster the interval is NaN.
+    Replicates where it is NaN are left out; with a single cluster the interval is NaN.
     """
     codes, names = pd.factorize(table[known(clusters, table, "column")])
     found, rows = np.asarray(statistic(table), float), np.arange(len(table))
@@ -142,10 +132,7 @@ def bootstrap(table: pd.DataFrame, statistic: Callable[[pd.DataFrame], Any], clu
 
 
 def permutation_p(observed, null):
-    """Two-sided p of `observed` among values under permutation [replicate, ...], the observed one counted in: never 0.
-
-    (1 + number at least as large in size) / (1 + number of permutations).
-    """
+    """Two-sided p of `observed` among values under permutation [replicate, ...], itself counted in: never 0."""
     null = np.asarray(null)
     return (1 + (np.abs(null) >= np.abs(observed)).sum(axis=0)) / (1 + len(null))
 
@@ -180,7 +167,7 @@ def _finite(values) -> np.ndarray:
     values = np.asarray(values, float)
     if not len(values):
         raise ValueError("0 items, at least 1 is needed; has everything been filtered out?")
-    missing = len(values) - np.isfinite(values).reshape(len(values), -1).all(axis=1).sum()
+    missing = (~np.isfinite(values).reshape(len(values), -1).all(axis=1)).sum()
     if missing:
         raise ValueError(f"{missing} of {len(values)} items hold NaN or infinity; drop them first")
     return values

@@ -1,7 +1,7 @@
 """Files on disk: written whole or not at all, with what made them; nothing is ever pickled.
 
-A name that exists holds a whole result: a file is written under a temporary name beside its own, flushed, and only then
-renamed. Tables are parquet, arrays safetensors; both carry the parameters, versions, commit and time of their making.
+A file is written under a temporary name beside its own, flushed, and only then renamed. Tables are parquet, arrays
+safetensors; both carry the parameters, versions, commit and time of their making.
 """
 
 import errno
@@ -33,15 +33,14 @@ from helpers import DATA, HOUSE, __version__
 from helpers.common.lookup import known
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "pandas", "scikit-learn", "umap-learn")
-_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 _DAMAGED = (OSError, ValueError, KeyError, pa.ArrowException, SafetensorError)
 
 
 def cached(kind: str, about: Mapping, compute: Callable[[], pd.DataFrame], *rooms: str) -> pd.DataFrame:
     """The table that `compute` makes of what it is `about`, kept in `data/cache/<kind>`.
 
-    It is computed where there is none of this key and of the code of these `rooms` (all where none is named), or where
-    the file is damaged, with a warning.
+    Another code of these `rooms` (all where none is named) computes it again, and so does, with a warning, damage.
     """
     about = {**about, "code": code(*rooms)}
     path = DATA / "cache" / kind / f"{key(about)}.parquet"
@@ -82,7 +81,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     with safe_open(path, framework="np") as file:
         content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         stated = (file.metadata() or {}).get("crc32")
-    if stated is not None and stated != _checksum(content):
+    if stated not in (None, _checksum(content)):
         raise ValueError(f"{path} has checksum {_checksum(content)} but was written with {stated}; delete it")
     return content
 
@@ -121,20 +120,17 @@ def room_for(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        stated = re.search(r"os error (\d+)", str(error))  # safetensors has the number in its text only
-        if (getattr(error, "errno", None) or (int(stated[1]) if stated else None)) not in _FULL:
+        stated = re.findall(r"os error (\d+)", str(error))  # safetensors has the number in its text only
+        if not {getattr(error, "errno", None), *map(int, stated)} & _FULL:
             raise
-        free = shutil.disk_usage(path.parent).free
+        fact = f"{shutil.disk_usage(path.parent).free:,} bytes are free in {path.parent}"
         move = "free some space or point ISOGLOSS_HOME at a larger disk, then run again"
-        raise OSError(f"no room for {path}: {free:,} bytes are free in {path.parent}; {move}") from error
+        raise OSError(f"no room for {path}: {fact}; {move}") from error
 
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Keep the work of this name (a run, a training) from any other process; filelock.Timeout at once if one has it.
-
-    The system frees the lock when its process ends, however that comes about.
-    """
+    """Keep the work of this name from any other process, until this one ends; filelock.Timeout if one has it."""
     place = DATA / "cache" / "locks" / f"{name}.lock"
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(place, timeout=0):
@@ -156,11 +152,9 @@ def describe(parameters: Mapping | None = None) -> dict:
 def read_provenance(path: Path) -> dict:
     """What `describe` said when the parquet or safetensors file was written; empty for a file from elsewhere."""
     if Path(path).suffix == ".parquet":
-        text = (pq.read_schema(path).metadata or {}).get(b"isogloss", b"{}")
-    else:
-        with safe_open(path, framework="np") as file:
-            text = (file.metadata() or {}).get("isogloss", "{}")
-    return json.loads(text)
+        return json.loads((pq.read_schema(path).metadata or {}).get(b"isogloss", "{}"))
+    with safe_open(path, framework="np") as file:
+        return json.loads((file.metadata() or {}).get("isogloss", "{}"))
 
 
 def key(parameters: object) -> str:
@@ -229,10 +223,9 @@ def _commit() -> str:
     try:
         head = (git / "HEAD").read_text(encoding="utf-8").strip()
         name = head.removeprefix("ref: ")
-        if name != head and (git / name).exists():
-            return (git / name).read_text(encoding="utf-8").strip()
-        packed = "" if name == head else (git / "packed-refs").read_text(encoding="utf-8")
+        if name == head or (git / name).exists():
+            return head if name == head else (git / name).read_text(encoding="utf-8").strip()
+        packed = (git / "packed-refs").read_text(encoding="utf-8").splitlines()
     except OSError:
         return ""
-    found = re.search(rf"^(\S+) {re.escape(name)}$", packed, re.MULTILINE)
-    return head if name == head else found[1] if found else ""
+    return next((line.split()[0] for line in packed if line.endswith(f" {name}")), "")
