@@ -21,13 +21,13 @@ def planted_case(*, seed: int = 0) -> tuple[str, pd.DataFrame]:
 
 
 def answered(found: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    """In how many outcomes a predictor goes with more or less, beyond what is given, and the rows that say so."""
+    """How many outcomes go up and down with a predictor, beyond what is given, and the rows that say so."""
     parts = []
     for name, part in found.groupby(found["predictor"].str.partition("@")[0], sort=False):
         asked, clear = part["partial_r"].notna().sum(), part[part["significant"]]["partial_r"]
-        parts.append(f"{name} goes with more in {(clear > 0).sum()} and with less in {(clear < 0).sum()} of {asked}")
+        parts.append(f"{name} {(clear > 0).sum()} and {(clear < 0).sum()} of {asked}")
     table = found[found["significant"]][[*_SHOWN, "low_family", "high_family", "holm"]]
-    return f"**Beyond what is given, {'; '.join(parts)} outcomes.**", table
+    return f"**Outcomes that go up and down with a predictor, beyond what is given: {', '.join(parts)}.**", table
 
 
 def gains(differences: pd.DataFrame, best: pd.DataFrame) -> str:

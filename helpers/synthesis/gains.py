@@ -27,10 +27,14 @@ def helped(views: SimpleNamespace, families: Mapping[str, str], *, seed: int = 0
     parts = {"toward": pairs.dropna(subset="value"), "kin": own, "level": own}
     means = {key: pair_means(part, ["units", key], families, seed=seed) for key, part in parts.items()}
     differences = contrasts(pairs, families, seed=seed)
-    table = pd.concat([differences, *(part.rename(columns={key: "contrast"}) for key, part in means.items())])
+    rows = [
+        differences.assign(units="difference"),
+        *(part.rename(columns={key: "contrast"}) for key, part in means.items()),
+    ]
+    table = pd.concat(rows, ignore_index=True).set_index(["units", "contrast"])
     best = most_helped(views.before, dyads.to_source(views.cubes["experts"]), views.languages)
     said = findings.gains(differences, best)
-    return SimpleNamespace(pairs=pairs, means=means, table=table.reset_index(drop=True), said=said)
+    return SimpleNamespace(pairs=pairs, means=means, table=table, said=said)
 
 
 def by_pair(before: np.ndarray, cubes: Mapping[str, np.ndarray], languages: Sequence[str]) -> pd.DataFrame:
