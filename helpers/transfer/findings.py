@@ -41,14 +41,6 @@ def measure(found: pd.DataFrame) -> Answer:
     return f"{said}; in {len(ahead)} it is clearly ahead of the next.", table[columns]
 
 
-def pooling(found: pd.DataFrame) -> Answer:
-    """Where pooling all pairs says another thing than the same pairs within targets, from `qap.correlate`."""
-    wide = found.pivot_table(index=[*EXPERIMENT, "measure"], columns="statistic", values="r", sort=False).dropna()
-    apart = (wide.pooled - wide.within_target).abs()
-    said = f"Pooled over all pairs, correlations differ from those within targets by {apart.mean():.2f} on average"
-    return f"{said} and by {apart.max():.2f} at most.", wide.loc[apart.nlargest(3).index].reset_index()
-
-
 def cost(curves: pd.DataFrame, found: pd.DataFrame) -> Answer:
     """What one source costs by the measure that correlates best, beside a random one."""
     best = found.loc[found.groupby(EXPERIMENT, sort=False).r.idxmax(), [*EXPERIMENT, "measure"]]
@@ -98,4 +90,4 @@ def _beside(table: pd.DataFrame, other: pd.DataFrame, name: str) -> pd.DataFrame
     return table[kept].merge(other, on=EXPERIMENT, suffixes=("", f" of {name}"))
 
 
-QUESTIONS = dict(transfer=transfer, measure=measure, pooling=pooling, cost=cost, luck=luck, guide=guide, cause=cause)
+QUESTIONS = dict(transfer=transfer, measure=measure, cost=cost, luck=luck, guide=guide, cause=cause)

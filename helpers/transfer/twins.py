@@ -15,7 +15,7 @@ from helpers.transfer import qap, training
 from helpers.world import worlds
 
 MEASURES = {"script": "script", "lexicon": "lexical", "order": "syntactic", "morphology": "morphological"}
-_KEYS = ["task", "representation", "metric", "change", "kin"]
+_KEYS = [*qap.EXPERIMENT, "change"]
 
 
 def causes(
@@ -37,13 +37,8 @@ def effects(tasks: Sequence[str], *, seeds: Sequence[int] = (0, 1, 2), originals
     """
     found = pd.concat([_compared(task, seed, originals) for seed in seeds for task in tasks], ignore_index=True)
     found["effect"] = found["after"] - found["before"]
-    names = [*_KEYS[:4], "seed", "original", "target", "kin", "before", "after", "effect"]
+    names = [*_KEYS, "seed", "original", "target", "kin", "before", "after", "effect"]
     return found[names].sort_values(names[:3], key=lambda x: pd.factorize(x)[0], kind="stable", ignore_index=True)
-
-
-def summary(effects: pd.DataFrame) -> pd.DataFrame:
-    """table[task, representation, metric, change, kin, effect, low, high, n]: means over n originals, t intervals."""
-    return stats.by_group(effects, _KEYS, "effect", over=["seed", "original"])
 
 
 def claims(scores: pd.DataFrame, similarity: pd.DataFrame, *, permutations: int = 999, seed: int = 0) -> pd.DataFrame:
@@ -65,7 +60,8 @@ def claims(scores: pd.DataFrame, similarity: pd.DataFrame, *, permutations: int 
 
 def comparison(effects: pd.DataFrame, claimed: pd.DataFrame) -> pd.DataFrame:
     """The effects on siblings, one row per task and change, with the columns of `claims`, measure and the verdict."""
-    table = summary(effects).query("kin == 'sibling'").merge(claimed, on=_KEYS[:4], how="left")
+    means = stats.by_group(effects.query("kin == 'sibling'"), _KEYS, "effect", over=["seed", "original"])
+    table = means.merge(claimed, on=_KEYS, how="left")
     return table.assign(measure=table["change"].map(MEASURES), verdict=verdicts(table)["verdict"])
 
 
