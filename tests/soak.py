@@ -62,7 +62,7 @@ def main() -> int:
     home = Path(tempfile.mkdtemp(prefix="isogloss-soak-")).resolve()
     (home / "notebooks" / "sweeps").mkdir(parents=True)
     write_notebook(home, "01_expert_discovery", PARAMETERS, CELL)
-    write_sweep(home, "soak", grid={"k": list(range(runs))})
+    write_sweep(home, "soak", grid={"k": list(range(1, runs + 1))})
     stop, killed, started, rounds = threading.Event(), [], time.time(), 0
     thread = threading.Thread(target=kill_now_and_then, args=(home, stop, pause, killed), daemon=True)
     thread.start()
@@ -71,7 +71,7 @@ def main() -> int:
     while code == 1 and rounds < 10:
         done = subprocess.run(command, env=os.environ | {"ISOGLOSS_HOME": str(home)}, capture_output=True, text=True)
         code, rounds = done.returncode, rounds + 1
-        print(f"round {rounds}: exit code {code}, {done.stdout.strip().splitlines()[-1]}", flush=True)
+        print(f"round {rounds}: exit code {code}, {(done.stdout or done.stderr).strip().splitlines()[-1]}", flush=True)
     stop.set()
     thread.join()
     return close(

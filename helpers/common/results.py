@@ -25,7 +25,6 @@ WRITERS = {  # what later notebooks read
     "05_synthesis": ("pairs.parquet",),
 }
 READERS = {f"{Path(file).stem}_run": notebook for notebook, files in WRITERS.items() for file in files}  # whose run
-_MARGIN = 0.1  # inches around a figure
 _UNDATED = {".png": {"Software": None}, ".svg": {"Creator": None, "Date": None}}
 
 
@@ -61,7 +60,7 @@ def write_figure(figure: object, name: str, folder: Path | None = None) -> list[
 
     own = Path(folder or os.environ.get("ISOGLOSS_FOLDER") or DATA / "results" / "interactive") / "figures"
     figure.draw_without_rendering()
-    around = figure.get_tightbbox().padded(_MARGIN)  # found once, where bbox_inches="tight" would find it for each file
+    around = figure.get_tightbbox().padded(0.1)  # inches; bbox_inches="tight" would find it for each file
     titles = [figure.get_suptitle(), *(ax.get_title() for ax in figure.axes)]
     caption = "; ".join(dict.fromkeys(" ".join(title.split()) for title in titles if title))
     paths = [own / f"{name}{suffix}" for suffix in _UNDATED]
