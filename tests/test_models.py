@@ -127,6 +127,8 @@ def test_a_hub_model_is_resolved_to_its_commit_and_only_safe_files_are_asked_for
     assert "*.safetensors" in asked["allow_patterns"] and not any(
         p.endswith(("bin", "pt")) for p in asked["allow_patterns"]
     )
+    models.load("org/name", tokenizer="org/final")
+    assert asked["name"] == "org/final" and "*.safetensors" not in asked["allow_patterns"]
 
 
 def test_offline_the_checkpoints_are_those_downloaded_before(monkeypatch, tmp_path):
@@ -189,8 +191,9 @@ def test_pickled_weights_a_missing_tokenizer_and_encoder_decoders_are_refused(tm
         models.load(str(folder))
     bare = tiny.language_model("llama").model
     bare.save_pretrained(tmp_path / "bare")
-    with pytest.raises(LookupError, match=r"no tokenizer in .*put the finished model's tokenizer files there"):
+    with pytest.raises(LookupError, match=r"no tokenizer in .*pass tokenizer="):
         models.load(str(tmp_path / "bare"))
+    assert models.load(str(tmp_path / "bare"), tokenizer=str(folder)).tokenizer.pad_token == "<pad>"
     AutoConfig.for_model("t5").save_pretrained(folder)
     (folder / "pytorch_model.bin").rename(folder / "model.safetensors")
     with pytest.raises(ValueError, match="t5 is an encoder-decoder"):
@@ -249,3 +252,5 @@ def test_a_mixture_of_experts_and_unreadable_models_are_refused_with_what_was_fo
         models.blocks(lm)
     with pytest.raises(ValueError, match="expected hidden states"):
         parts.hidden((torch.zeros(2, 3),))
+    with pytest.raises(ValueError, match="has no number of outputs"):
+        parts.width(torch.nn.LayerNorm(3))

@@ -54,11 +54,11 @@ def checkpoints(name: str) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"step": int, "tokens": "Float64"})
 
 
-def locate(name: str, revision: str, subfolder: str = "") -> tuple[Path, str]:
+def locate(name: str, revision: str = "", subfolder: str = "", *, weights: bool = True) -> tuple[Path, str]:
     """The local folder of a model, downloaded if need be, and its resolved revision."""
     folder = _local(name)
     if folder is None:
-        return _download(name, revision, subfolder)
+        return _download(name, revision, subfolder, weights)
     root = folder / subfolder
     if not revision and (root / "config.json").exists():
         return root, ""
@@ -99,10 +99,10 @@ def _steps(folder: Path) -> dict[str, Path]:
     return {path.parent.name: path.parent for path in folder.glob("*/config.json")}
 
 
-def _download(name: str, revision: str, subfolder: str) -> tuple[Path, str]:
+def _download(name: str, revision: str, subfolder: str, weights: bool) -> tuple[Path, str]:
     """The snapshot folder of a hub repository at one commit, from the cache where it is complete, and the commit."""
     prefix = f"{subfolder}/" if subfolder else ""
-    patterns = [prefix + pattern for pattern in _FILES]
+    patterns = [prefix + pattern for pattern in _FILES[not weights :]]
     others = f"{prefix}*/*"  # copies in other formats lie in folders of their own
     try:
         snapshot = snapshot_download(name, revision=revision or None, allow_patterns=patterns, ignore_patterns=others)
@@ -117,8 +117,9 @@ def _cached(name: str) -> Path:
 
 
 def _absent(name: str, why: str) -> LookupError:
-    move = f"did you mean {nearest(name, _here())}?; on a connected machine: python -m helpers prefetch {name}"
-    return LookupError(f"no model {name!r} on this machine, and {why}; {move}")
+    near = f"; did you mean {nearest(name, _here())}?" if _here() else ""
+    move = f"on a connected machine: python -m helpers prefetch {name}"
+    return LookupError(f"no model {name!r} on this machine, and {why}{near}; {move}")
 
 
 def _here() -> list[str]:

@@ -30,28 +30,34 @@ class LanguageModel:
 
 
 def load(
-    name: str, revision: str = "", subfolder: str = "", *, dtype: str = "auto", device: str = "auto"
+    name: str,
+    revision: str = "",
+    subfolder: str = "",
+    tokenizer: str = "",
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
 ) -> LanguageModel:
     """The model `name` in evaluation mode, with a language modelling head where its checkpoint has one.
 
-    `revision` is a branch, tag or commit of the hub, or a step folder of a local series (empty: its last step). `dtype`
-    "auto" keeps the checkpoint's; `device` "auto" is CUDA where there is one, spread over several GPUs when accelerate
-    is installed. Only safetensors are read and no remote code is run. LookupError: an unknown name or revision, no
-    tokenizer; ValueError: pickled weights, or an encoder-decoder.
+    `revision` is a branch, tag or commit of the hub, or a step folder of a local series (empty: its last step).
+    `tokenizer` names another place to take the tokenizer from. `dtype` "auto" keeps the checkpoint's; `device` "auto"
+    is CUDA where there is one, spread over several GPUs when accelerate is installed. Only safetensors are read and no
+    remote code is run. LookupError: an unknown name or revision; ValueError: pickled weights, or an encoder-decoder.
     """
     check_place(dtype, device)
     folder, found = locate(name, revision, subfolder)
     _refuse_pickles(folder, name)
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     options = {"dtype": dtype, "local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
-    place = _place(device)
+    place, words = _place(device), locate(tokenizer, weights=False)[0] if tokenizer else folder
     model = _kind(config).from_pretrained(folder, **options, device_map="auto" if place is None else None)
-    return LanguageModel((model if place is None else model.to(place)).eval(), _tokenizer(folder), name, found)
+    return LanguageModel((model if place is None else model.to(place)).eval(), _tokenizer(words), name, found)
 
 
-def prefetch(name: str, revision: str = "") -> Path:
+def prefetch(name: str, revision: str = "", subfolder: str = "") -> Path:
     """The folder of a model's safetensors, configuration and tokenizer, downloaded once; all later work is offline."""
-    return locate(name, revision)[0]
+    return locate(name, revision, subfolder)[0]
 
 
 def identity(lm: LanguageModel) -> dict[str, str]:
@@ -111,7 +117,7 @@ def _place(device: str) -> str | None:
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer in a folder, with a padding token; its end token serves where it has none."""
     if not [*folder.glob("*token*"), *folder.glob("vocab*")]:
-        raise LookupError(f"no tokenizer in {folder}; put the finished model's tokenizer files there")
+        raise LookupError(f"no tokenizer in {folder}; pass tokenizer= the name of the finished model")
     words = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if words.pad_token is None:
         words.pad_token = words.eos_token or words.unk_token

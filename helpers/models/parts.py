@@ -53,9 +53,12 @@ def sites(lm: LanguageModel) -> dict[str, nn.Module]:
     return found
 
 
-def width(module: nn.Linear | Conv1D) -> int:
+def width(module: nn.Module) -> int:
     """The number of units, that is of outputs, of a Linear or Conv1D."""
-    return module.nf if isinstance(module, Conv1D) else module.out_features
+    units = getattr(module, "out_features", None) or getattr(module, "nf", None)
+    if units is None:
+        raise ValueError(f"{type(module).__name__} has no number of outputs; pass a Linear or a Conv1D")
+    return units
 
 
 def hidden(output: Any) -> Tensor:
