@@ -64,10 +64,10 @@ def compare(
 ) -> pd.DataFrame:
     """table[method, setting, strength, top1, gain, low, high, centred, distance, perplexity, share, cost, frontier].
 
-    The untouched model comes first. Retrieval and the distance between translations are those of the last layer, after
-    every edit; gain is the paired change of top1 with its interval over sentences. Perplexity is of the table's first
-    texts, geometric mean over languages (NaN for an encoder); share is that of `samples` generated texts in the
-    language `toward` (NaN without); cost is the time of embedding the table over the untouched model's, once each.
+    The untouched model comes first. Retrieval and distance are those of the last layer; gain is the paired change of
+    top1 with its interval over sentences. Perplexity is of the table's first texts, geometric mean over languages (NaN
+    for an encoder), share of `samples` generated texts (NaN without); cost is the time of embedding the table over the
+    untouched model's, once each.
     """
     before, rows = activations.embed(lm, table, [-1]), []
     levels = measuring.levels_of(before, _METRICS)
@@ -96,10 +96,10 @@ def frontier(table: pd.DataFrame) -> pd.Series:
 def written(
     lm: LanguageModel, table: pd.DataFrame, plans: Mapping, toward: str, *, samples: int, lexicon=None, seed: int = 0
 ) -> pd.DataFrame:
-    """table[k, share, own, others]: what the model writes from an empty prompt under the edits of each k.
+    """table[k, share, own, others]: what the model writes under the edits of each k; empty for an encoder.
 
-    share: of generated text in the language steered to, by the `lexicon` of a world or by py3langid; own, others:
-    perplexity of held-out text in that language and, geometric mean, in the others. Empty for an encoder.
+    share: of generated text in the language steered to, as `generation.share`; own, others: perplexity of held-out text
+    in that language and, geometric mean, in the others.
     """
     rows = []
     for k, edits in progress(plans.items(), "writing") if generation.writes(lm) else ():

@@ -1,7 +1,6 @@
-"""Edits: the two shapes that every intervention has, as values; `hooks` puts them into a model.
+"""Edits: affine maps of one module's output, on units (`Edit`) or on directions (`LowRank`), as values.
 
-An edit is an affine map of one module's output. On units it is diagonal (`Edit`), on directions it is of low rank
-(`LowRank`). Overwriting, damping, transport, adding a direction and erasure are lists of these two.
+Overwriting, damping, transport, adding a direction and erasure are lists of these; `hooks` puts them into a model.
 """
 
 from collections.abc import Callable
@@ -122,8 +121,8 @@ def _directions(turn: tuple | None, v: Tensor | None, h: Tensor, own: bool) -> T
 
 def _tensor(values: Any) -> Tensor:
     """A float64 copy on the CPU."""
-    values = values.detach().cpu() if isinstance(values, Tensor) else torch.from_numpy(np.array(values, np.float64))
-    return values.to(torch.float64, copy=True)
+    values = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values, np.float64))
+    return values.detach().cpu().to(torch.float64, copy=True)
 
 
 def _settle(edit: AnyEdit, **shapes: tuple) -> None:
@@ -132,7 +131,6 @@ def _settle(edit: AnyEdit, **shapes: tuple) -> None:
         values = _tensor(getattr(edit, name))
         if values.ndim and values.shape != shape:
             raise ValueError(f"{edit.site}: {name} {tuple(values.shape)} but {tuple(shape)} is wanted; give one or all")
-        if not values.isfinite().all():
-            bad = int((~values.isfinite()).sum())
+        if bad := int((~values.isfinite()).sum()):
             raise ValueError(f"{edit.site}: {bad} of {values.numel()} numbers in {name} are not finite")
         object.__setattr__(edit, name, values.expand(shape).contiguous())

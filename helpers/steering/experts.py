@@ -113,9 +113,6 @@ def permuted_maximum(responses: Mapping, labels, *, n: int = 20, seed: int = 0) 
     return pd.DataFrame({"auroc": best}, keys).reset_index()[["language", "replicate", "auroc"]]
 
 
-# --- parts ------------------------------------------------------------------------------------------------------------
-
-
 def _languages(responses, labels) -> tuple[list, np.ndarray]:
     """The languages in order of appearance, and the number of the language of each row."""
     rows, labels = len(responses), np.asarray(labels, dtype=object)

@@ -47,12 +47,12 @@ def price(table: pd.DataFrame, posthoc: float) -> Answer:
     untouched, best = table.iloc[0], table.loc[table.top1.idxmax()]
     how = verdict(untouched.top1 + best.low, untouched.top1 + best.high, posthoc)
     text = f"The best edit, {_named(best)}, has top-1 {best.top1:.2f} ({untouched.top1:.2f} untouched), {how} post-hoc"
-    if table.perplexity.isna().all():
-        return f"{text} projection, {posthoc:.2f}; an encoder has no perplexity.", shown
-    cheap = table[table.perplexity <= 1.1 * untouched.perplexity]
-    fair, times = cheap.loc[cheap.top1.idxmax()], best.perplexity / untouched.perplexity
-    text = f"{text} projection, {posthoc:.2f}, at {times:.2f} times the perplexity"
-    return f"{text}; up to 1.1 times, {_named(fair)} has {fair.top1:.2f}.", shown.sort_values("perplexity")
+    text, times = f"{text} projection, {posthoc:.2f}", table.perplexity / untouched.perplexity
+    if times.isna().all():
+        return f"{text}; an encoder has no perplexity.", shown
+    fair = table.loc[table.top1[times <= 1.1].idxmax()]
+    text = f"{text}, at {times[best.name]:.2f} times the perplexity; up to 1.1 times, {_named(fair)}"
+    return f"{text} has {fair.top1:.2f}.", shown.sort_values("perplexity")
 
 
 def left_out(table: pd.DataFrame) -> Answer:

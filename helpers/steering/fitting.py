@@ -27,9 +27,8 @@ class Fitting:
     lm: LanguageModel
     table: pd.DataFrame = field(repr=False)
     pools: Sequence[str] = POOLS
-    # pool -> {site: [sentence, unit]}, path -> [sentence, hidden]; and what also hangs on the labels
-    _read: dict = field(default_factory=dict, repr=False)
-    _ranked: dict = field(default_factory=dict, repr=False)
+    _read: dict = field(default_factory=dict, repr=False)  # by pool or path
+    _ranked: dict = field(default_factory=dict, repr=False)  # what also hangs on the labels
 
     @property
     def labels(self) -> np.ndarray:
@@ -103,15 +102,15 @@ class Fitting:
         Top-1 over the ordered pairs that a language of the group is part of; `groups` maps language to family, or to
         itself for one language at a time. A fit on fewer than two languages spans nothing and is left out.
         """
-        rows, everyone = [], self.posthoc(states)
-        level = {layer: [retrieval.correct(x.parallel(layer)) for x in (states, everyone)] for layer in states.layers}
+        rows, seen = [], self.posthoc(states)
+        level = {at: [retrieval.correct(x.parallel(at)) for x in (states, seen)] for at in states.layers}
         for group in dict.fromkeys(groups.values()):
             gone = [name for name in states.languages if groups[name] == group]
             if len(self.languages) - len(gone) < 2:
                 continue
-            held, ours = self.posthoc(states, gone), np.isin(states.languages, gone)
+            unseen, ours = self.posthoc(states, gone), np.isin(states.languages, gone)
             pairs = (ours[:, None] | ours) & ~np.eye(len(ours), dtype=bool)
-            for layer, whole in level.items():
-                found = *whole, retrieval.correct(held.parallel(layer))
-                rows.append((group, layer, *(hits[pairs].mean() for hits in found)))
+            for layer, hits in level.items():
+                found = [*hits, retrieval.correct(unseen.parallel(layer))]
+                rows.append((group, layer, *(one[pairs].mean() for one in found)))
         return pd.DataFrame(rows, columns=["group", "layer", "untouched", "seen", "unseen"])

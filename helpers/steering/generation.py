@@ -126,33 +126,28 @@ def _pick(scores: Tensor, draw: Tensor) -> Tensor:
 
 def _refuse_encoder(lm: LanguageModel, what: str) -> None:
     if not writes(lm):
-        kind = f"{lm.name}, a {type(lm.model).__name__},"
-        raise ValueError(f"{kind} cannot {what}: it does not predict the next token; load a decoder with its head")
+        raise ValueError(f"{lm.name}, a {type(lm.model).__name__}, cannot {what}; load a decoder with its head")
 
 
 def _start(lm: LanguageModel) -> int:
     """The id of the start token: BOS, or EOS where a tokenizer has no BOS."""
-    for token in (lm.tokenizer.bos_token_id, lm.tokenizer.eos_token_id):
-        if token is not None:
-            return token
-    raise ValueError(f"the tokenizer of {lm.name} has neither a BOS nor an EOS token; set tokenizer.bos_token")
+    bos, eos = lm.tokenizer.bos_token_id, lm.tokenizer.eos_token_id
+    if bos is None and eos is None:
+        raise ValueError(f"the tokenizer of {lm.name} has neither a BOS nor an EOS token; set tokenizer.bos_token")
+    return eos if bos is None else bos
 
 
 def _framed(lm: LanguageModel, table: pd.DataFrame) -> list:
     """The start token and then each text's own tokens, cut at what the model reads."""
-    empty = table[table["text"].str.strip() == ""]
+    empty = table.loc[table["text"].str.strip() == "", "language"]
     if len(empty):
-        names = ", ".join(empty["language"].unique())
-        raise ValueError(f"{len(empty)} of {len(table)} texts are empty, in {names}; drop them")
+        raise ValueError(f"{len(empty)} of {len(table)} texts are empty, in {', '.join(empty.unique())}; drop them")
     options = {"add_special_tokens": False, "truncation": True, "max_length": limit(lm) - 1}
     return [[_start(lm), *own] for own in lm.tokenizer(list(table["text"]), **options)["input_ids"]]
 
 
-# --- languages: weights by language, those of a text sum to 1 ---------------------------------------------------------
-
-
 def _looked_up(texts: Sequence[str], lexicon: pd.DataFrame) -> pd.Series:
-    """A weight for each word and language that has it."""
+    """A weight for each word and language that has it; those of a text sum to 1."""
     owners = lexicon[["form", "language"]].drop_duplicates()
     owners = owners.assign(owned=1 / owners.groupby("form")["language"].transform("size"))
     words = pd.DataFrame({"form": [text.split() or [None] for text in texts]}).explode("form")

@@ -88,9 +88,6 @@ def load(path: Path | str) -> dict[str, Edits]:
     return {name: [KINDS[kind](site, **arrays[next(place)]) for kind, site in part] for name, part in listed}
 
 
-# --- while it runs ----------------------------------------------------------------------------------------------------
-
-
 @dataclass(eq=False)
 class _Hook:
     """The edits of one site in one context, made ready for the kind of output when it is first met.
@@ -149,9 +146,6 @@ def _checked(lm: LanguageModel, edits: Edits, strength: float) -> dict[str, list
             check_width(edit, size)
         groups.setdefault(edit.site, []).append(edit)
     return groups
-
-
-# --- into the weights -------------------------------------------------------------------------------------------------
 
 
 def _refuse_unfoldable(model: PreTrainedModel, site: str) -> None:

@@ -27,9 +27,9 @@ def changes(
     """table[layer, metric, before, after, change, low, high] of the same sentences, untouched and steered.
 
     top1: retrieval, mean over all ordered pairs; centred: the same less each language's mean; mixed: queries from the
-    untouched model, candidates from the steered one. pairs_matched, pairs_all, medoid: mean cosine distances, as in
-    `retrieval.distances`; the medoid is the untouched model's, before and after. low and high are the 95 % interval of
-    the change over sentences (NaN for distances). `levels` of `before` save finding them again for each of many edits.
+    untouched model, candidates from the steered one; low and high: the interval of their change over sentences. The
+    others are mean cosine distances, as in `retrieval.distances`, with the untouched model's medoid and no interval.
+    `levels` of `before` save finding them again for each of many edits.
     """
     old = levels or levels_of(before, metrics)
     new, rows = levels_of(after, metrics, old), []
@@ -64,13 +64,7 @@ def _top1(queries, candidates=None) -> np.ndarray:
 
 
 def effects(
-    lm: LanguageModel,
-    table: pd.DataFrame,
-    plans: Mapping,
-    *,
-    names: Sequence,
-    metrics: Sequence = METRICS,
-    seed: int = 0,
+    lm: LanguageModel, table: pd.DataFrame, plans: Mapping, *, names: Sequence, metrics=METRICS, seed: int = 0
 ) -> pd.DataFrame:
     """The `changes` of every plan, table[*names, layer, metric, before, after, change, low, high].
 
@@ -87,10 +81,7 @@ def effects(
 def along(
     lm: LanguageModel, table: pd.DataFrame, edits: Sequence, strengths: Sequence[float], *, layer: int
 ) -> tuple[dict[float, np.ndarray], pd.DataFrame]:
-    """Strength -> states [sentence, hidden] of one layer under the edits, and table[strength, metric, value] of them.
-
-    The metrics are top-1 retrieval and the distance between translations.
-    """
+    """Strength -> states [sentence, hidden] of a layer under the edits, and table[strength, metric, value] of them."""
     states, rows = {}, []
     for strength in progress(strengths, "strengths"):
         with steered(lm, edits, strength):

@@ -131,9 +131,6 @@ _UNITS = (overwrite, damp, aura, mean_transport, gaussian_transport, linear_tran
 METHODS: dict[str, Callable[..., list]] = {method.__name__: method for method in (*_UNITS, diffmean, erase, leace)}
 
 
-# --- controls and parts -----------------------------------------------------------------------------------------------
-
-
 def _elsewhere(edits: list[Edit | LowRank], fitting: Fitting, control: str, seed: int) -> list[Edit | LowRank]:
     """The same edits on as many other units, or in as many other dimensions."""
     if isinstance(edits[0], LowRank):

@@ -27,7 +27,10 @@ def sums(responses, codes: np.ndarray, count: int) -> tuple:
     step = max(1, _CHUNK // max(1, by_unit.shape[1]))
 
     def part(start: int) -> tuple:
-        keys, bad = _sorted_keys(_exact(by_unit[start : start + step]))
+        block = np.ascontiguousarray(_exact(by_unit[start : start + step]))
+        keys, bad = np.empty(block.shape, np.uint64), np.empty(len(block), np.uint8)
+        _pack(block.view(np.uint32), keys, bad)
+        keys.sort(axis=1)
         return *_walk(keys, codes, count), bad
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
@@ -50,14 +53,6 @@ def _exact(block: np.ndarray) -> np.ndarray:
     if block.dtype == np.float32 or block.dtype.itemsize <= 2:
         return block.astype(np.float32, copy=False)
     return rankdata(np.where(np.isfinite(block), block, np.nan), "dense", axis=1).astype(np.float32)
-
-
-def _sorted_keys(block: np.ndarray) -> tuple:
-    """Sorted keys [unit, sentence] of a block of responses, greatest first, and which units are not finite."""
-    keys, bad = np.empty(block.shape, np.uint64), np.empty(len(block), np.uint8)
-    _pack(np.ascontiguousarray(block).view(np.uint32), keys, bad)
-    keys.sort(axis=1)
-    return keys, bad
 
 
 @njit(void(types.Array(uint32, 2, "C", readonly=True), uint64[:, ::1], uint8[::1]), nogil=True, cache=True)

@@ -1,7 +1,6 @@
-"""Units: what is chosen, mapped and drawn unit by unit, as functions of responses; `methods` makes interventions of it.
+"""Units: what is chosen, mapped and drawn unit by unit, from responses, one array [sentence, unit] per site, to tables.
 
-Responses are one array [sentence, unit] per site, and a table[site, unit, scale, shift] is one `Edit` per site;
-between the two lie only tables.
+A table[site, unit, scale, shift] is one `Edit` per site; `methods` makes interventions of it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,8 +25,8 @@ def edits(rows: pd.DataFrame) -> list[Edit]:
 
 def table(edits: list[Edit]) -> pd.DataFrame:
     """table[site, unit, scale, shift] of a list of edits."""
-    parts = [dict(site=e.site, unit=e.units.numpy(), scale=e.scale.numpy(), shift=e.shift.numpy()) for e in edits]
-    return pd.concat(map(pd.DataFrame, parts), ignore_index=True)
+    parts = [pd.DataFrame(vars(edit)) for edit in edits]
+    return pd.concat(parts, ignore_index=True).rename(columns={"units": "unit"})
 
 
 def pieces(responses: Mapping[str, np.ndarray], chosen: pd.DataFrame | None = None) -> Iterator[tuple]:
@@ -41,7 +40,7 @@ def pieces(responses: Mapping[str, np.ndarray], chosen: pd.DataFrame | None = No
 
 def moments(responses: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """table[site, unit, mean, std] of every unit over all sentences."""
-    parts = [dict(site=site, unit=units, mean=x.mean(0), std=x.std(0)) for site, units, x in pieces(responses)]
+    parts = (dict(site=site, unit=units, mean=x.mean(0), std=x.std(0)) for site, units, x in pieces(responses))
     return pd.concat(map(pd.DataFrame, parts), ignore_index=True)
 
 
@@ -96,8 +95,9 @@ def elsewhere(given: list[Edit], model: pd.DataFrame, *, matched: bool, seed: in
     Drawn from the whole model with the same scales and shifts; or, `matched`, from the same sites (others once a site
     is used up) and each moved from its own mean by as many of its own deviations. ValueError: too few other units.
     """
-    rng, old = np.random.default_rng(seed), table(given).merge(model, on=KEYS)
-    if len(old) < sum(len(edit.units) for edit in given):
+    edited, rng = table(given), np.random.default_rng(seed)
+    old = edited.merge(model, on=KEYS)
+    if len(old) < len(edited):
         raise ValueError(f"only {len(old)} of the edited units are among the {len(model)} of the model's sites")
     free = model.merge(old[KEYS], "left", indicator="edited").query("edited == 'left_only' and std > @STILL")
     if len(old) > len(free):
@@ -113,8 +113,8 @@ def elsewhere(given: list[Edit], model: pd.DataFrame, *, matched: bool, seed: in
 
 def _within_sites(old: pd.DataFrame, free: pd.DataFrame) -> pd.DataFrame:
     """One free unit for each old one, of the same site as long as there is one."""
-    places, offered = (part.set_index([part["site"], part.groupby("site").cumcount()]) for part in (old, free))
-    number = pd.Series(range(len(free)), offered.index).reindex(places.index).to_numpy(float, copy=True)
-    spare = np.setdiff1d(np.arange(len(free)), number)
-    number[np.isnan(number)] = spare[: np.isnan(number).sum()]
-    return free.iloc[number.astype(int)].reset_index(drop=True)
+    keys = ([part["site"], part.groupby("site").cumcount()] for part in (old, free))
+    places, offered = map(pd.MultiIndex.from_arrays, keys)
+    number = offered.get_indexer(places)
+    number[number < 0] = np.setdiff1d(free.index, number)[: (number < 0).sum()]
+    return free.iloc[number].reset_index(drop=True)
