@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "scoring": ["form", "meaning", "scores"],
         "profiles": ["closed_forms", "controls", "edited", "profile_series"],
-        "probes": ["by_language", "probe_series"],
+        "probes": ["probe_series"],
         "findings": ["trade_off"],
     },
 )
