@@ -114,7 +114,7 @@ def ensure(name: str = "mini", *, made: Recipe | None = None, folder: Path | Non
         raise ValueError(f"{folder} holds a model of another recipe; delete the folder or give the model another name")
     while lacking(made, folder):
         try:
-            with store.locked(f"model-{name}"):
+            with store.locked(claim(folder)):
                 if lacking(made, folder):  # still, now that nobody else trains
                     store.write_json(kept, wanted)
                     _train(made, folder)
@@ -122,6 +122,11 @@ def ensure(name: str = "mini", *, made: Recipe | None = None, folder: Path | Non
             warnings.warn(f"another process is training {name}; waiting for it to end", stacklevel=2)
             time.sleep(2)
     return folder
+
+
+def claim(folder: Path) -> str:
+    """Name of the lock that whoever trains the model in a folder holds."""
+    return f"model-{folder.name}-{store.key(str(folder.resolve()))}"
 
 
 def training_log(name: str) -> pd.DataFrame:
