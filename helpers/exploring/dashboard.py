@@ -139,7 +139,7 @@ class _Dashboard:
 
     def _numbers(self) -> None:
         setting, strength = self.setting, self.slider.value
-        mute = "" if self.explorer.writes else "<p>An encoder reads but cannot write: no perplexity and no sample.</p>"
+        mute = "" if self.explorer.writes else "<p>This model writes nothing: no perplexity and no sample.</p>"
         head = f"<b>{escape(self.explorer.title(setting))}, strength {strength:.2f}</b>"
         self.told["metrics"].value = f"{head}{_table(self.explorer.effects(setting, strength))}{mute}"
 

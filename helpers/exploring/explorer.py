@@ -48,7 +48,7 @@ class Explorer:
     """A model with its fitting, and the sentences that are looked at: table[language, sentence, text, ...].
 
     `ks` are the numbers of units offered, `strengths` those that the map is laid out at, 0 among them; `projection` is
-    a method of `projection.maps`. `lexicon` tells a world's languages apart; `samples` texts are written. Units are
+    a method of `projection.maps`. `lexicon` tells a world's languages apart; `samples` texts (0: none) are written. Units are
     edited in every block, directions after the block that gives the layer looked at. LookupError: a language, method or
     layer that is not there. ValueError: a k or rank that the model or method does not have.
     """
@@ -72,7 +72,7 @@ class Explorer:
     @property
     def writes(self) -> bool:
         """Whether the model writes text, and so has samples and a perplexity."""
-        return generation.writes(self.lm)
+        return self.samples > 0 and generation.writes(self.lm)
 
     def setting(self, toward: str, method: str, size: int, layer: int) -> Setting:
         """Return a setting; an empty `toward` is the first language, layer 0 the middle one."""
