@@ -48,9 +48,9 @@ class Explorer:
     """A model with its fitting, and the sentences that are looked at: table[language, sentence, text, ...].
 
     `ks` are the numbers of units offered, `strengths` those that the map is laid out at, 0 among them; `projection` is
-    a method of `projection.maps`. `lexicon` tells a world's languages apart; `samples` texts (0: none) are written. Units are
-    edited in every block, directions after the block that gives the layer looked at. LookupError: a language, method or
-    layer that is not there. ValueError: a k or rank that the model or method does not have.
+    a method of `projection.maps`. `lexicon` tells a world's languages apart; `samples` (0: no) texts are written. Units
+    are edited in every block, directions after the block that gives the layer looked at. Raise LookupError for a
+    language, method or layer that is not there, ValueError for a k or rank that the model or method does not have.
     """
 
     lm: LanguageModel
