@@ -28,6 +28,7 @@ def small(tmp_path, monkeypatch):
     return "mini-small"
 
 
+@pytest.mark.slow
 def test_everything_is_measured_of_every_pair_that_is_asked_about(small):
     found = twins.kept(small, k=3, layer=1)
     assert not found.duplicated(["outcome", "source", "target"]).any() and found.value.notna().all()

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from helpers.running import cli as command_line
 from helpers.running import executors, grids, records, sweep
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["home"]
 pytest.importorskip("dask_jobqueue", reason="the extra `cluster` is not installed")
 JOB = {"cluster": "slurm", "workers": 2, "cores": 4, "memory": "32GB", "walltime": "08:00:00", "queue": "gpu"}
@@ -37,7 +39,10 @@ def test_a_profile_that_no_cluster_can_meet_is_refused(profile, told):
 
 
 def test_a_profile_is_read_as_strictly_as_a_sweep(tmp_path):
-    for text, told in [("worker: 2", "no key 'worker'; did you mean workers"), ("memory: 32", "memory is 32; write a str")]:
+    for text, told in [
+        ("worker: 2", "no key 'worker'; did you mean workers"),
+        ("memory: 32", "memory is 32; write a str"),
+    ]:
         (tmp_path / "slurm.yaml").write_text(text)
         with pytest.raises((ValueError, LookupError), match=told):
             grids.read(tmp_path / "slurm.yaml", executors.PROFILE)

@@ -9,6 +9,8 @@ from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
 from helpers.models.convert import _copy_settings, _write, convert, renamed
 
+pytestmark = pytest.mark.slow
+
 NAMES = (  # of Hugging Face, of fairseq
     ("roberta.embeddings.word_embeddings", "sentence_encoder.embed_tokens"),
     ("roberta.embeddings.position_embeddings", "sentence_encoder.embed_positions"),

@@ -74,6 +74,7 @@ def test_more_threads_than_cores_and_a_torch_without_cuda_are_noted(monkeypatch,
     assert look("accelerator") == ("ok", "NVIDIA A100, 40960 MiB", "")
 
 
+@pytest.mark.slow
 def test_looking_loads_no_torch():
     check = "import sys; from helpers.running import doctor; doctor.examine(); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True).stdout.strip() == "False"

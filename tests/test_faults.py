@@ -14,6 +14,8 @@ from homes import enter, home, log, make_home, record, start, wait_until, write_
 
 from helpers.running import executors, records, sweep
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["home"]
 
 

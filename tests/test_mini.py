@@ -14,6 +14,8 @@ from helpers.common import store
 from helpers.world import mini
 from helpers.world.mini import Recipe
 
+pytestmark = pytest.mark.slow
+
 TINY = Recipe(steps=30, checkpoints=4, batch=8, warmup=5, hidden=16, layers=2, heads=2, mlp=24, vocabulary=400)
 
 
@@ -140,6 +142,9 @@ def test_the_random_state_after_an_untrained_model_is_the_one_before():
 def test_a_second_process_waits_for_the_first_and_finds_its_model(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(mini, "_train", lambda *_: pytest.fail("trained twice at once"))
     monkeypatch.setattr(mini.time, "sleep", lambda _: shutil.copytree(trained, tmp_path / "tiny"))
-    with store.locked(mini.claim(tmp_path / "tiny")), pytest.warns(UserWarning, match="another process is training tiny; waiting"):
+    with (
+        store.locked(mini.claim(tmp_path / "tiny")),
+        pytest.warns(UserWarning, match="another process is training tiny; waiting"),
+    ):
         assert mini.ensure("tiny", made=TINY, folder=tmp_path / "tiny") == tmp_path / "tiny"
     assert (tmp_path / "tiny" / "step000030").exists()

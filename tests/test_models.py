@@ -178,6 +178,7 @@ def test_a_device_that_torch_does_not_have_is_refused(series):
         hub.check_place("float8")
 
 
+@pytest.mark.slow
 def test_values_are_checked_and_series_are_listed_without_torch():
     check = "import sys, helpers.models.hub; from helpers.models import checkpoints; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=HOUSE)

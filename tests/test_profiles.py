@@ -192,6 +192,7 @@ def test_controls_have_a_row_each():
     assert found.accuracy["3-grams of characters", "form", "all"] > 0.9 and len(found) == 8
 
 
+@pytest.mark.slow
 def test_counts_agree_with_closed_forms():
     closed = profiles.closed_forms()
     assert len(closed) == 9 and (closed.expected - closed.counted).abs().max() < 0.02

@@ -49,6 +49,7 @@ def test_a_headless_run_shows_none(screen, monkeypatch, capsys):
     assert screen.getvalue() == "" and capsys.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_transformers_shows_none_in_a_headless_run(tmp_path):
     told = runner._environment({"run": "02-abc", "folder": tmp_path}, tmp_path)
     code = "from transformers.utils import logging; print(logging.is_progress_bar_enabled())"

@@ -8,6 +8,8 @@ from sklearn.decomposition import PCA
 
 from helpers.embeddings import projection
 
+pytestmark = pytest.mark.slow
+
 LABELS = pd.DataFrame({"language": np.repeat(["A1", "A2", "B1"], 12), "sentence": list(range(12)) * 3})
 
 

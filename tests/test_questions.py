@@ -84,6 +84,7 @@ def test_a_pair_counts_as_often_as_its_languages_were_drawn():
     assert not np.array_equal(alone, kin), "a language without a family is a family of its own"
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
     held = []
     for seed in range(30):
@@ -93,6 +94,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
     assert np.mean(held) >= 0.8
 
 
+@pytest.mark.slow
 def test_an_outcome_of_chance_is_rarely_claimed():
     small = []
     for seed in range(30):

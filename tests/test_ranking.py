@@ -117,6 +117,7 @@ def test_unknown_values_shrink_n_and_the_common_pairs_of_all_measures():
     assert qap.within_target(short, _table(np.eye(3)))["r"].isna().all()  # two sources a target: no correlation
 
 
+@pytest.mark.slow
 def test_permutation_p_is_uniform_when_labels_mean_nothing():
     p = []
     for seed in range(50):

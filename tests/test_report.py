@@ -116,6 +116,7 @@ def test_a_figure_is_captioned_with_the_titles_that_it_was_saved_with(home, monk
     assert "alt='01-some: Meaning &lt;b&gt;rises" in index
 
 
+@pytest.mark.slow
 def test_pages_hold_in_a_real_browser_at_desktop_and_phone_width(home, monkeypatch):
     path = write_sweep(home, grid={"language": ["A1", "an unusually long name of a language " * 3]})
     pretend(path, monkeypatch)

@@ -26,6 +26,8 @@ from helpers.common import results, store
 from helpers.running import cli as command_line
 from helpers.running import kernels, records, runner
 
+pytestmark = pytest.mark.slow
+
 PARAMETERS = """\
 model: str = "mini"
 corpus: str = "world"

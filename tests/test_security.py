@@ -75,6 +75,7 @@ def test_jupyterlab_keeps_its_token_and_listens_here_alone():
     assert "--ip=127.0.0.1" in texts[ROOT / "Makefile"]
 
 
+@pytest.mark.slow
 def test_a_token_of_the_environment_is_in_no_file_that_a_sweep_or_report_writes(home, monkeypatch):
     secret = "hf_" + "q7Zx" * 9
     monkeypatch.setenv("HF_TOKEN", secret)

@@ -175,6 +175,7 @@ for _ in range(30):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_writing_one_result_end_in_one_whole_file(tmp_path):
     path = tmp_path / "arrays.safetensors"
     other = subprocess.Popen([sys.executable, "-c", WRITE_TWOS, path], stdout=subprocess.PIPE, text=True)

@@ -12,6 +12,8 @@ from helpers.common import store
 from helpers.running import cli as command_line
 from helpers.running import records, runner, sweep
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["home"]
 BOTH = ["01_expert_discovery", "02_steering"]
 

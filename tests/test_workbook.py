@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 
+import pytest
 from homes import PARAMETERS, home, start, wait_until, write_notebook
 from psutil import pid_exists
 
 from helpers.running import sweep, workbook
+
+pytestmark = pytest.mark.slow
 
 __all__ = ["home"]
 NOTE = """

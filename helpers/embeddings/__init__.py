@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "activations": ["Activations", "embed", "responses"],
+        "activations": ["Activations", "embed", "outputs", "responses", "words"],
         "batching": ["token_counts"],
         "projection": ["maps", "trustworthiness"],
         "retrieval": ["correct", "distances", "per_sentence", "top1"],

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "comparison": ["catalogue", "compare", "paraphrased", "written"],
-        "experts": ["auroc", "overlap", "tested", "top"],
+        "experts": ["auroc", "average_precision", "overlap", "tested", "top"],
         "findings": ["answer"],
         "fitting": ["Fitting"],
         "hooks": ["Edit", "LowRank", "folded", "save", "steered"],

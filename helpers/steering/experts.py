@@ -36,6 +36,11 @@ def auroc(responses, labels) -> pd.DataFrame:
     return scores(responses, labels)["auroc"]
 
 
+def average_precision(responses, labels) -> pd.DataFrame:
+    """Average precision [language x unit] of each unit's response for each language against the rest; see `scores`."""
+    return scores(responses, labels)["average_precision"]
+
+
 def top(k: int, responses: Mapping, labels) -> pd.DataFrame:
     """table[language, rank, site, unit, auroc, average_precision, effect, ties] of the k units of highest AUROC.
 
