@@ -1,4 +1,4 @@
-"""One model under one hand, in JupyterLab.
+"""Turning one model's settings by hand, in JupyterLab.
 
 An `Explorer` answers what is asked of a setting, `explore` shows its answers as a dashboard, `strength_slider` is one
 slider over a finished map. A control is one widget in `dashboard`.
