@@ -16,7 +16,7 @@ import nbformat
 import pytest
 from chromium import launched
 
-from helpers.world import mini
+from helpers.world import mini, recipes
 
 pytestmark = pytest.mark.browser
 
@@ -119,7 +119,7 @@ def _book(notebook: str, house: Path, home: Path) -> nbformat.NotebookNode:
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(POINTS.strip())])
         book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
         return book
-    quick = replace(mini.recipe("mini"), steps=40, checkpoints=2, warmup=10)
+    quick = replace(recipes.recipe("mini"), steps=40, checkpoints=2, warmup=10)
     mini.ensure("mini", made=quick, folder=home / "data" / "cache" / "models" / "mini")
     book = nbformat.read(house / "notebooks" / notebook, as_version=4)
     tagged = next(cell for cell in book.cells if "parameters" in cell.metadata.get("tags", []))

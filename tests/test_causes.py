@@ -7,7 +7,7 @@ import pytest
 from helpers.common import stats
 from helpers.models import hub
 from helpers.synthesis import findings, twins
-from helpers.world import mini, worlds
+from helpers.world import mini, recipes, worlds
 
 TWINS = {"A1-script": ("A1", "script", 1.0), "A1-order-0.5": ("A1", "order", 0.5)}
 
@@ -16,11 +16,11 @@ TWINS = {"A1-script": ("A1", "script", 1.0), "A1-order-0.5": ("A1", "order", 0.5
 def small(tmp_path, monkeypatch):
     """A recipe of a few steps with two twins, in a folder of the test's own."""
     monkeypatch.setitem(worlds.NAMED, "small", worlds.Options(families=2, per_family=3))
-    made = mini.Recipe(
+    made = recipes.Recipe(
         world="small", steps=4, checkpoints=2, batch=8, hidden=16, layers=2, heads=2, mlp=24, vocabulary=400,
         twins=tuple(TWINS.values()),
     )  # fmt: skip
-    monkeypatch.setitem(mini.RECIPES, "mini-small", made)
+    monkeypatch.setitem(recipes.RECIPES, "mini-small", made)
     monkeypatch.setattr(mini, "CHUNK", 4)
     monkeypatch.setattr(twins, "SENTENCES", 8)
     for module in (mini, hub, twins.store):
@@ -51,7 +51,7 @@ def test_a_model_without_twins_is_refused():
 
 
 def test_the_recipe_has_every_twin_that_the_names_say():
-    made = mini.recipe("mini-twins-seed2")
+    made = recipes.recipe("mini-twins-seed2")
     known = twins.originals(made)
     assert made.seed == 2 and len(known) == 36
     for name, (original, change, dose) in known.items():

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokeniz
 
 from helpers import models
 from helpers.common import store
-from helpers.world import mini
-from helpers.world.mini import Recipe
+from helpers.world import mini, recipes
+from helpers.world.recipes import Recipe
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def trained(tmp_path_factory):
 
 
 def test_the_schedule_is_log_spaced_and_ends_with_the_last_step():
-    steps = mini.schedule(Recipe())
+    steps = recipes.schedule(Recipe())
     assert steps[0] == 0 and steps[-1] == Recipe().steps and 12 <= len(steps) <= 16
     ratios = [b / a for a, b in zip(steps[1:-1], steps[2:])]
     assert max(ratios) / min(ratios) < 1.4
@@ -50,7 +50,7 @@ def test_the_schedule_is_log_spaced_and_ends_with_the_last_step():
 
 def test_every_checkpoint_loads_with_from_pretrained_and_learns(trained):
     folders = sorted(p.name for p in trained.glob("step*"))
-    assert folders == [f"step{s:06d}" for s in mini.schedule(TINY)]
+    assert folders == [f"step{s:06d}" for s in recipes.schedule(TINY)]
     for name in folders:
         assert {"model.safetensors", "config.json", "tokenizer.json"} <= {p.name for p in (trained / name).iterdir()}
     tokenizer = AutoTokenizer.from_pretrained(trained / folders[-1])
@@ -64,7 +64,7 @@ def test_every_checkpoint_loads_with_from_pretrained_and_learns(trained):
 
 def test_the_series_is_listed_and_loaded_like_any_other(trained):
     series = models.checkpoints(str(trained))
-    assert series.step.tolist() == mini.schedule(TINY)
+    assert series.step.tolist() == recipes.schedule(TINY)
     lm = models.load(str(trained / "step000030"))
     assert lm.model.config.num_hidden_layers == 2
 
@@ -101,8 +101,8 @@ def test_ctrl_c_loses_nothing_and_training_goes_on_where_it_stopped(trained, tmp
 
 
 def test_seeds_differ_and_share_the_world():
-    one, two = (mini.recipe(name) for name in ("mini-seed1", "mini-seed2"))
-    assert (one.seed, two.seed) == (1, 2) and mini.world_of(one) is mini.world_of(two)
+    one, two = (recipes.recipe(name) for name in ("mini-seed1", "mini-seed2"))
+    assert (one.seed, two.seed) == (1, 2) and recipes.world_of(one) is recipes.world_of(two)
     a, b = (mini.untrained(replace(TINY, seed=s)).state_dict() for s in (1, 2))
     assert not torch.equal(a["lm_head.weight"], b["lm_head.weight"])
 
@@ -128,9 +128,9 @@ def test_loss_is_the_cross_entropy_that_transformers_computes():
 
 def test_an_unknown_recipe_names_the_nearest():
     with pytest.raises(LookupError, match="did you mean mini"):
-        mini.recipe("minni")
+        recipes.recipe("minni")
     with pytest.raises(LookupError, match="-seedN"):
-        mini.recipe("mini-seedX")
+        recipes.recipe("mini-seedX")
 
 
 def test_the_random_state_after_an_untrained_model_is_the_one_before():

@@ -24,6 +24,7 @@ from helpers.common.lookup import known
 from helpers.corpora import loading, registry
 from helpers.models import hub
 from helpers.running import kernels, parameters
+from helpers.world import recipes
 
 
 def notebook(
@@ -126,9 +127,7 @@ def refuse_absent(values: Mapping) -> None:
     if not model or hub.is_here(model, ROOT):
         return
     if re.fullmatch(r"mini[\w.-]*", model):
-        from helpers.world import mini  # here: torch takes seconds to import, and most models are there
-
-        mini.recipe(model)
+        recipes.recipe(model)
     else:
         hub.refuse_absent(model)
 

@@ -1,7 +1,7 @@
 """What stays of a sweep: one small table of means and intervals, with its provenance beside it.
 
-Results are not committed, summaries are: a CSV that anybody can read, and a JSON of the same name that tells which runs,
-commits and versions it came from.
+Results are not committed, summaries are: a CSV that anybody can read, and a JSON of the same name that tells which
+runs, commits and versions it came from.
 """
 
 from collections.abc import Sequence

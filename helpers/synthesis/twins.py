@@ -20,7 +20,7 @@ from helpers.steering.fitting import Fitting
 from helpers.synthesis import dyads, findings
 from helpers.transfer import training
 from helpers.transfer import twins as claimed
-from helpers.world import mini, worlds
+from helpers.world import mini, recipes, worlds
 
 SENTENCES = 100  # of each language, to fit experts on and to test on
 ITSELF = {"shared": 1.0, "auroc": 0.5, "form": 0.5, "meaning": 1.0, "retrieval": 1.0, "gain": 0.0}
@@ -58,7 +58,7 @@ def kept(name: str, *, k: int, layer: int, seed: int = 0) -> pd.DataFrame:
 
     The model is trained first where it is not there. Raise ValueError for one that was trained without twins.
     """
-    if not originals(mini.recipe(name)):
+    if not originals(recipes.recipe(name)):
         raise ValueError(f"{name} was trained without twins; take mini-twins, or a seed of it")
     mini.ensure(name)
     lm = models.load(name)
@@ -75,8 +75,8 @@ def measured(lm: LanguageModel, *, k: int, layer: int, seed: int = 0) -> pd.Data
     when the source's experts are overwritten; topics, pos: accuracy of a head trained on the source's states of the
     last layer.
     """
-    made = mini.recipe(lm.name)
-    twins, grown = originals(made), mini.world_of(made)
+    made = recipes.recipe(lm.name)
+    twins, grown = originals(made), recipes.world_of(made)
     fit, test = (corpora.first(grown.sentences(split=split), SENTENCES) for split in ("fit", "test"))
     states, asked = activations.embed(lm, test, [layer]), _asked(grown, twins)
     natural, untouched = [name for name in states.languages if name not in twins], dyads.hits(states, layer)
@@ -100,15 +100,15 @@ def measured(lm: LanguageModel, *, k: int, layer: int, seed: int = 0) -> pd.Data
     return found[keep][["outcome", "source", "target", "value"]].reset_index(drop=True)
 
 
-def originals(made: mini.Recipe) -> dict[str, tuple[str, str, float]]:
+def originals(made: recipes.Recipe) -> dict[str, tuple[str, str, float]]:
     """Twin -> (original, change, dose), for the twins of a recipe."""
-    names = [name for name in mini.world_of(made).members if "-" in name]
+    names = [name for name in recipes.world_of(made).members if "-" in name]
     return dict(zip(names, made.twins, strict=True))
 
 
 def _split(name: str, found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The natural pairs of what `measured` found in a model, and its `effects`, with the model's name as `trained`."""
-    twins = originals(mini.recipe(name))
+    twins = originals(recipes.recipe(name))
     plain = found[~found["target"].isin(twins) & (found["source"] != found["target"])]
     return plain.assign(trained=name), effects(found, twins).assign(trained=name)
 
