@@ -29,8 +29,8 @@ class File(NamedTuple):
 
 
 def pairs(name: str) -> list[list[str]]:
-    """The rows of a table of two columns in the registry."""
-    return [line.split() for line in (FOLDER / f"{name}.txt").read_text(encoding="utf-8").splitlines()[1:]]
+    """The rows of a table of two columns beside this file."""
+    return [line.split() for line in Path(__file__).with_name(f"{name}.txt").read_text("utf-8").splitlines()[1:]]
 
 
 _CODES = dict(pairs("codes"))  # of UD or Tatoeba -> ISO 639-3, or a FLORES id where the script does not follow
