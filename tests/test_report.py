@@ -107,7 +107,7 @@ def test_a_figure_is_captioned_with_the_titles_that_it_was_saved_with(home, monk
     figure = Figure((2, 1))
     figure.suptitle("Meaning <b>rises</b>")
     for ax, title in zip(figure.subplots(1, 2), ("layer 0", "layer\n1")):
-        ax.set_title(title)
+        ax.set_title(title, loc="left" if title == "layer 0" else "center")
     path = write_sweep(home)
     pretend(path, monkeypatch, figure=figure)
     sweep.execute(path)

@@ -61,7 +61,7 @@ def write_figure(figure: object, name: str, folder: Path | None = None) -> list[
     own = Path(folder or os.environ.get("ISOGLOSS_FOLDER") or DATA / "results" / "interactive") / "figures"
     figure.draw_without_rendering()
     around = figure.get_tightbbox().padded(0.1)  # inches; bbox_inches="tight" would find it for each file
-    titles = [figure.get_suptitle(), *(ax.get_title() for ax in figure.axes)]
+    titles = [figure.get_suptitle(), *(ax.get_title(loc) for ax in figure.axes for loc in ("left", "center"))]
     caption = "; ".join(dict.fromkeys(" ".join(title.split()) for title in titles if title))
     paths = [own / f"{name}{suffix}" for suffix in _UNDATED]
     for path in paths:
