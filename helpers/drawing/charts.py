@@ -158,7 +158,7 @@ def heatmap(
             rule(i + 1, color="white", lw=2)
     ax.set(xlabel=columns, ylabel=rows)
     ax.tick_params(axis="y", rotation=0)
-    ax.tick_params(axis="x", rotation=90 if cells.columns.astype(str).str.len().sum() > 45 else 0)
+    ax.tick_params(axis="x", rotation=90 if sum(len(str(name)) for name in cells.columns) > 45 else 0)
     return ax
 
 
