@@ -4,6 +4,7 @@ The block `X_language @ everything.T` has all similarities that any variant comp
 read from one row of one block, so that an exact tie stays a tie; wins are whole numbers, 2 for a win and 1 for a tie.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -94,10 +95,11 @@ def _first(bad: torch.Tensor, languages: Names) -> str:
 
 def _copies(units: torch.Tensor) -> tuple[list[int], list[int]]:
     """Rows that repeat an earlier row, and that row."""
-    rows = units.cpu().numpy() + 0.0  # -0.0 + 0.0 is 0.0: equal numbers, equal bytes
-    _, first, same = np.unique(rows.view(f"V{rows[0].nbytes}").ravel(), return_index=True, return_inverse=True)
-    copies = np.flatnonzero(first[same] != np.arange(len(rows)))
-    return copies.tolist(), first[same][copies].tolist()
+    first: dict[bytes, int] = {}  # by digest: sorting the rows would copy all of them twice
+    rows = (units.cpu().numpy() + 0.0).view(np.uint8)  # -0.0 + 0.0 is 0.0: equal numbers, equal bytes
+    originals = [first.setdefault(hashlib.blake2b(row).digest(), n) for n, row in enumerate(rows)]
+    copies = [n for n, original in enumerate(originals) if n != original]
+    return copies, [originals[n] for n in copies]
 
 
 def blocks(points: Points, width: float = 1) -> Iterator[tuple[int, int, torch.Tensor]]:
