@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from helpers.common import results, store
+from helpers.corpora import loading
 from helpers.running import executors, records, runner, sweep
 
 PARAMETERS = """\
@@ -84,7 +85,7 @@ def enter(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this process, and those it starts, take the folder for the project's."""
     for module in (runner, results, sweep, executors):
         monkeypatch.setattr(module, "ROOT", root)
-    for module in (results, records, store, runner):
+    for module in (results, records, store, loading):
         monkeypatch.setattr(module, "DATA", root / "data")
     monkeypatch.setenv("ISOGLOSS_HOME", str(root))
     monkeypatch.delenv("ISOGLOSS_RUN", raising=False)

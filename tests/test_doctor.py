@@ -10,6 +10,7 @@ import pytest
 from huggingface_hub import constants
 from typer.testing import CliRunner
 
+from helpers.corpora import loading
 from helpers.running import cli as command_line
 from helpers.running import doctor
 
@@ -19,7 +20,8 @@ TOPICS = "packages extras threads memory accelerator disk caches fonts hub corpo
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     """Data of the test's own, and an empty cache of the hub."""
-    monkeypatch.setattr(doctor, "DATA", tmp_path / "data")
+    for module in (doctor, loading):
+        monkeypatch.setattr(module, "DATA", tmp_path / "data")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path
 

@@ -178,17 +178,18 @@ def _pick(languages: list[str], there: Iterable[str], name: str) -> list[str]:
     if not listed:
         raise LookupError(f"{name} has no file for this split")
     flags = f" --languages {','.join(absent)}" if absent else ""
-    what = f"{name} has no file for {', '.join(absent) or 'any language'} in {' or '.join(map(str, _folders()))}"
+    what = f"{name} has no file for {', '.join(absent) or 'any language'} in {' or '.join(map(str, folders()))}"
     raise LookupError(f"{what}; run `python -m helpers fetch {name}{flags}`")
 
 
-def _folders() -> list[Path]:
+def folders() -> list[Path]:
+    """Where corpora are looked up, first the folder that a person named."""
     return [Path(folder) for folder in (os.environ.get("ISOGLOSS_DATA"), DATA / "sources") if folder]
 
 
 def _found(pattern: str) -> list[Path]:
     """Files of all folders, the first folder's last, so that they win when put into a dict."""
-    return [path for folder in reversed(_folders()) for path in sorted(folder.glob(pattern))]
+    return [path for folder in reversed(folders()) for path in sorted(folder.glob(pattern))]
 
 
 def _inside(key: str, share: tuple[float, float]) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers import DATA, HOUSE
+from helpers.corpora import loading, registry
 
 SCRIPTS = {  # a letter of each script that the corpora are written in
     "Latin": "a", "Greek": "α", "Cyrillic": "я", "Armenian": "ա", "Georgian": "ა", "Hebrew": "א", "Arabic": "ع",
@@ -131,8 +132,7 @@ def _hub() -> tuple[str, str, str]:
 
 
 def _corpora() -> tuple[str, str, str]:
-    places = [DATA / "sources", *map(Path, filter(None, [os.environ.get("ISOGLOSS_DATA")]))]
-    there = [name for name in ("sib200", "pud", "tatoeba") if any((place / name).is_dir() for place in places)]
+    there = [name for name in registry.CORPORA if any((place / name).is_dir() for place in loading.folders())]
     fetch = "python -m helpers fetch sib200 --languages eng_Latn,deu_Latn"
     return "ok" if there else "note", f"the built-in world{''.join(f', {name}' for name in there)}", fetch
 

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from filelock import Timeout
 from huggingface_hub import constants
 
-from helpers import DATA, HOUSE, ROOT, corpora
+from helpers import HOUSE, ROOT, corpora
 from helpers.common import results, store
 from helpers.common.lookup import known
 from helpers.corpora import loading, registry
@@ -180,8 +180,7 @@ def _sources(values: Mapping) -> dict[str, str]:
     if corpus in registry.CORPORA:
         asked = {*_languages(values)} - {"eng_Latn" if corpus == "tatoeba" else ""}  # comes with every pair
         owner = {file.path: file.language for file in registry.files(corpus)}
-        folders = [Path(place) for place in (os.environ.get("ISOGLOSS_DATA"), DATA / "sources") if place]
-        facts = [fact for folder in folders for fact in _facts(folder, folder.glob(f"{corpus}/**/*"))]
+        facts = [fact for folder in loading.folders() for fact in _facts(folder, folder.glob(f"{corpus}/**/*"))]
         found["corpus"] = store.key([fact for fact in facts if not asked or owner.get(fact[0]) in {None, *asked}])
     branch = Path(constants.HF_HUB_CACHE, f"models--{model.replace('/', '--')}", "refs", revision or "main")
     return found | ({"commit": branch.read_text().strip()} if os.path.isfile(branch) else {})
