@@ -3,6 +3,8 @@
 Every name becomes a folder and a revision; what was downloaded once is found without a connection. No torch in here.
 """
 
+import hashlib
+import json
 import os
 import re
 from contextlib import suppress
@@ -13,9 +15,11 @@ from huggingface_hub import constants, list_repo_files, list_repo_refs, snapshot
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from helpers import DATA
+from helpers import DATA, HOUSE
 from helpers.common.lookup import known, nearest
 
+SHIPPED = HOUSE / "data" / "models"  # the mini series that come with the workbook
+MANIFEST = "manifest.json"  # beside a shipped series: what made it, and the SHA-256 of every file
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 PHASES = ("pretrain", "stage", "ext", "lc", "decay", "it")  # the order in which a training passes through them
 _STEP = re.compile(
@@ -63,7 +67,23 @@ def locate(name: str, revision: str = "", subfolder: str = "", *, weights: bool 
     if not revision and (root / "config.json").exists():
         return root, ""
     revision = revision or checkpoints(str(root)).revision.iloc[-1]
-    return _steps(root)[known(revision, _steps(root), f"revision of {name}")], revision
+    step = _steps(root)[known(revision, _steps(root), f"revision of {name}")]
+    _refuse_damage(step)
+    return step, revision
+
+
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file as 64 hex digits; "none" where there is no file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "none"
+
+
+def _refuse_damage(step: Path) -> None:
+    """ValueError where a file of a shipped checkpoint is not the one that its manifest lists."""
+    manifest = step.parent / MANIFEST
+    for file, wanted in (json.loads(manifest.read_text())["files"] if manifest.exists() else {}).items():
+        if file.startswith(f"{step.name}/") and (found := sha256(step.parent / file)) != wanted:
+            fact = f"{step.parent / file} is damaged: SHA-256 {found}, and {MANIFEST} says {wanted}"
+            raise ValueError(f"{fact}; get it again (git checkout {step.parent}) or train it again (make pretrain)")
 
 
 def is_here(name: str, root: Path) -> bool:
@@ -83,7 +103,7 @@ def refuse_absent(name: str) -> None:
 
 def _folder(name: str, root: Path = Path()) -> Path | None:
     """The folder of a mini series, or else the folder named, seen from `root`; None where there is neither."""
-    places = [DATA / "cache" / "models" / name] if re.fullmatch(r"mini[\w.-]*", name) else []
+    places = [SHIPPED / name, DATA / "cache" / "models" / name] if re.fullmatch(r"mini[\w.-]*", name) else []
     return next((path for path in [*places, root / os.path.expanduser(name)] if path.is_dir()), None)
 
 
@@ -125,7 +145,7 @@ def _absent(name: str, why: str) -> LookupError:
 def _here() -> list[str]:
     """The names of the models on this machine: mini series, and what the hub's cache holds."""
     cached = [path.name[8:].replace("--", "/") for path in Path(constants.HF_HUB_CACHE).glob("models--*")]
-    return [path.name for path in (DATA / "cache" / "models").glob("mini*")] + cached
+    return [path.name for place in (SHIPPED, DATA / "cache" / "models") for path in place.glob("mini*")] + cached
 
 
 def _refs(name: str) -> dict[str, str]:

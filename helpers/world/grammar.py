@@ -1,25 +1,32 @@
 """What one artificial language is, and how it says a meaning.
 
 A `Meaning` fills the slots of a sentence with concepts. A `Language` has a form for each concept, a word order and a
-script; `say` makes words, tags and a tree. All forms of a language differ, so distinct meanings give distinct
-sentences.
+script; `say` makes words, tags and a tree. Only words of one class and of different topics may share a form, so
+distinct meanings give distinct sentences.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-TOPICS = {  # topic: agents, verbs, objects, places
-    "farm": "farmer shepherd miller ploughman | sows reaps carries guards | grain hay goat sheep | barn meadow",
-    "sea": "sailor fisher captain diver | catches steers loses mends | fish boat net pearl | harbour island",
-    "market": "merchant buyer thief weaver | sells buys steals weighs | cloth coin spice ring | square stall",
-    "school": "teacher pupil scribe scholar | reads writes learns copies | book letter poem map | library hall",
-    "kitchen": "cook baker guest servant | bakes boils eats tastes | bread soup egg cheese | cellar kitchen",
-    "forest": "hunter woodcutter bear wolf | hunts cuts follows smells | deer oak berry trail | glade cave",
-    "music": "singer drummer piper dancer | sings plays hears praises | song drum flute bell | theatre tower",
+TOPICS = {  # topic: agents, verbs, objects, places; what is written with a capital is a name
+    "farm": "farmer shepherd miller ploughman reaper herder ox Adam | sows reaps carries guards grinds stacks"
+    " | grain hay goat sheep plough cart seed | barn meadow mill",
+    "sea": "sailor fisher captain diver pilot rower whale Mara | catches steers loses mends anchors paints"
+    " | fish boat net pearl oar sail crab | harbour island beach",
+    "market": "merchant buyer thief weaver jeweller tailor banker Omar | sells buys steals weighs counts wraps"
+    " | cloth coin spice ring silk jar basket | square stall gate",
+    "school": "teacher pupil scribe scholar poet librarian clerk Lena | reads writes learns copies explains prints"
+    " | book letter poem map riddle law sum | library hall yard",
+    "kitchen": "cook baker guest servant butcher brewer cat Nina | bakes boils eats tastes cuts serves"
+    " | bread soup egg cheese cake beer plum | cellar kitchen oven",
+    "forest": "hunter woodcutter bear wolf fox ranger owl Boris | hunts fells follows smells hides digs"
+    " | deer oak berry trail mushroom hare nest | glade cave swamp",
+    "music": "singer drummer piper dancer fiddler composer choir Tomas | sings plays hears praises tunes repeats"
+    " | song drum flute bell waltz harp hymn | theatre tower fair",
 }
 SHARED = dict(adjective="old young big small red quiet", time="today yesterday daily rarely early late")
-SHARED |= dict(adposition="in", article="the")
+SHARED |= dict(number="2 3 7 12", adposition="in", article="the")
 CLASSES = ("agent", "verb", "object", "place")
 INVENTORY = [  # (gloss, class, topic) of every concept; at the end one verb of each topic again, its synonym
     (gloss, kind, topic)
@@ -29,11 +36,12 @@ INVENTORY = [  # (gloss, class, topic) of every concept; at the end one verb of 
 ]
 INVENTORY += [(gloss, kind, "") for kind, words in SHARED.items() for gloss in words.split()]
 INVENTORY += [next(row for row in INVENTORY if row[1:] == ("verb", topic)) for topic in TOPICS]
-GLOSSES, KINDS, _ = map(list, zip(*INVENTORY))
+GLOSSES, KINDS, DOMAINS = map(list, zip(*INVENTORY))
 IN, THE = GLOSSES.index("in"), GLOSSES.index("the")
 SYNONYMS = {GLOSSES.index(GLOSSES[i]): i for i in range(THE + 1, len(GLOSSES))}  # a verb -> its synonym
 UPOS = dict.fromkeys(("agent", "object", "place"), "NOUN") | dict(verb="VERB", adjective="ADJ", time="ADV")
-UPOS |= dict(adposition="ADP", article="DET")
+UPOS |= dict(number="NUM", adposition="ADP", article="DET")
+TAGS = ["PROPN" if gloss.istitle() else UPOS[kind] for gloss, kind in zip(GLOSSES, KINDS)]  # of each concept
 
 PHONEMES = "ptkbdgmnslrfvjzhaeiou"  # 16 consonants, 5 vowels
 SCRIPTS = {  # one letter for each phoneme, in the order of PHONEMES
@@ -48,6 +56,7 @@ ORDER_CHOICES = {
     "adposition": ("before", "after"),
     "adjective": ("before", "after"),
     "article": ("none", "before", "after"),
+    "number": ("before", "after"),
     "time": ("first", "last"),
 }
 
@@ -62,16 +71,23 @@ class Meaning(NamedTuple):
     agent_adjective: int = -1
     object_adjective: int = -1
     time: int = -1
+    number: int = -1  # of objects
+
+    @property
+    def event(self) -> tuple[int, int, int]:
+        """Agent, verb and object: who does what to what."""
+        return self[:3]
 
     @property
     def topic(self) -> str:
         """The topic that all of its content words belong to."""
-        return INVENTORY[self.verb][2]
+        return DOMAINS[self.verb]
 
     @property
     def gloss(self) -> str:
         """The meaning in English words, for a reader: "the old farmer sows grain in the barn today"."""
-        phrase = (THE, self.agent_adjective, self.agent, self.verb, self.object_adjective, self.object)
+        the = -1 if TAGS[self.agent] == "PROPN" and self.agent_adjective < 0 else THE
+        phrase = (the, self.agent_adjective, self.agent, self.verb, self.number, self.object_adjective, self.object)
         place = (IN, THE, self.place) if self.place >= 0 else ()
         return " ".join(GLOSSES[concept] for concept in (*phrase, *place, self.time) if concept >= 0)
 
@@ -116,7 +132,7 @@ def say(language: Language, meaning: Meaning, paraphrase: bool = False) -> list[
     nodes = _order(language.grammar, meaning, paraphrase)
     place = {role: i for i, (role, *_) in enumerate(nodes, 1)}
     return [
-        Word(language.forms[concept], UPOS[KINDS[concept]], place.get(head, 0), deprel, concept)
+        Word(language.forms[concept], TAGS[concept], place.get(head, 0), deprel, concept)
         for _, concept, head, deprel in nodes
     ]
 
@@ -127,7 +143,7 @@ def _order(grammar: dict[str, str], meaning: Meaning, paraphrase: bool) -> list[
     parts = {
         "S": _noun_phrase(grammar, "agent", meaning.agent, meaning.agent_adjective, "nsubj"),
         "V": [("verb", verb, "", "root")],
-        "O": _noun_phrase(grammar, "object", meaning.object, meaning.object_adjective, "obj"),
+        "O": _noun_phrase(grammar, "object", meaning.object, meaning.object_adjective, "obj", meaning.number),
     }
     if meaning.place >= 0:  # the place stands beside the object, away from the verb's slot
         noun = [("place", meaning.place, "verb", "obl")]
@@ -140,10 +156,14 @@ def _order(grammar: dict[str, str], meaning: Meaning, paraphrase: bool) -> list[
     return _beside(clause, ("time", meaning.time, "verb", "advmod"), "before" if first else "after")
 
 
-def _noun_phrase(grammar: dict, role: str, noun: int, adjective: int, deprel: str) -> list[tuple[str, int, str, str]]:
+def _noun_phrase(
+    grammar: dict, role: str, noun: int, adjective: int, deprel: str, number: int = -1
+) -> list[tuple[str, int, str, str]]:
     phrase = [(role, noun, "verb", deprel)]
     if adjective >= 0:
         phrase = _beside(phrase, (f"{role} adjective", adjective, role, "amod"), grammar["adjective"])
+    if number >= 0:
+        phrase = _beside(phrase, ("number", number, role, "nummod"), grammar["number"])
     return _beside(phrase, (f"{role} article", THE, role, "det"), grammar["article"])
 
 

@@ -1,7 +1,7 @@
 """How the languages of a world come about: families that branch and borrow, twins, and how alike two languages are.
 
-A language evolves down a balanced tree by sound shifts, replaced words and changes of grammar; at the leaves it takes
-loans and international words. Everything follows from the world's seed.
+A language evolves down a balanced tree by sound shifts, replaced words and changes of grammar, and moves on a plane; at
+the leaves it takes the script and the loans of its neighbourhood. Everything follows from the world's seed.
 """
 
 import math
@@ -12,39 +12,32 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.random import Generator
 
-from helpers.world.grammar import CLASSES, INVENTORY, ORDER_CHOICES, PHONEMES, SCRIPTS, Language
+from helpers.world.grammar import CLASSES, DOMAINS, INVENTORY, KINDS, ORDER_CHOICES, PHONEMES, SCRIPTS, TAGS, Language
 
 
 @dataclass(frozen=True)
 class Options:
     """What a world is made of; probabilities are per edge of the family tree, and per word unless said."""
 
-    families: int = 6
-    per_family: int = 4
-    replacement: float = 0.2  # a word is replaced by a new one
+    families: int = 8
+    per_family: int = 3
+    replacement: float = 0.4  # a word is replaced by a new one: the mean of the edges, which differ widely
     shift: float = 0.7  # an edge carries a regular sound shift
-    typology: float = 0.15  # a grammatical choice or an ending is drawn anew
-    script_change: float = 0.05  # a branch takes another script
-    borrowing: float = 0.06  # a word is taken from the nearest language of another family, once, at the leaves
-    international: float = 0.05  # a concept has the same word in every language
-    one_order: bool = False  # all languages share one word order
-    scripts: tuple[str, ...] = ("Latn", "Grek", "Cyrl", "Latn", "Geor", "Armn")  # of the families, in turn
-    collocations: float = 0.25  # Dirichlet concentration: small is sparse
-    optional: float = 0.55  # probability that a place, a time or an adjective is said
-    mixing: float = 0.6  # share of pretraining documents with two or more languages
-    switched: float = 0.8  # share of those that code-switch; the rest give a translation after the sentence
+    typology: float = 0.25  # a grammatical choice or an ending is drawn anew
+    spread: float = 0.8  # distance that a daughter language moves, against that between families; halved at each edge
+    borrowing: float = 0.2  # a word is taken from a neighbour of another family, at the leaves: the mean of languages
+    international: float = 0.03  # a concept has the same word in every language, as names and numerals always have
+    homonyms: float = 0.03  # a word has the form of a word of the same class and another topic
+    scripts: tuple[str, ...] = ("Latn", "Cyrl", "Grek", "Armn", "Geor")  # each is written around a place of its own
+    collocations: float = 0.6  # Dirichlet concentration: small is sparse
+    optional: float = 0.55  # probability that a place, a time or an adjective is said; a numeral is rarer
+    mixing: float = 0.9  # share of pretraining documents with two or more languages
+    switched: float = 0.65  # share of those that code-switch; the rest give a translation after the sentence
     switching: float = 0.5  # probability that a word of a code-switched document is replaced
-    own_family: float = 0.0  # share of replacements drawn from the own family; the others from any language
+    zipf: float = 0.0  # the n-th language is drawn 1 / n ** zipf times as often as the first; 0 is all alike
 
 
-NAMED = {
-    "default": Options(),
-    # Two worlds in which form discrimination falls during pretraining, because context stops predicting the language:
-    "switched": Options(
-        families=3, per_family=8, one_order=True, mixing=1.0, switched=1.0, switching=0.9, own_family=0.8
-    ),
-    "translated": Options(mixing=0.5, switched=0.02),
-}
+NAMED = {"default": Options()}
 
 
 def stream(seed: int, *names: str) -> Generator:
@@ -94,13 +87,25 @@ def _renewed(x: Language, places: Iterable[int], rng: Generator, avoid: tuple[st
     """The language with new words at these places, each of an origin of its own."""
     stems, etyma = list(x.stems), list(x.etyma)
     for i in places:
-        stems[i], etyma[i] = _fresh({*stems, *avoid}, rng), int(rng.integers(10**6, 2**53))
+        if KINDS[i] != "number":
+            stems[i], etyma[i] = _fresh({*stems, *avoid}, rng), int(rng.integers(10**6, 2**53))
     return replace(x, stems=tuple(stems), etyma=tuple(etyma))
 
 
+def _homonyms(i: int, j: int) -> bool:
+    """Whether two concepts may share a form: context tells them apart, since a sentence has one topic."""
+    return KINDS[i] == KINDS[j] and DOMAINS[i] != DOMAINS[j] and "" not in (DOMAINS[i], DOMAINS[j])
+
+
+def _clashes(x: Language) -> list[int]:
+    """A concept of every two that share a form and may not: the one whose word is not international."""
+    pairs = [(i, j) for i, form in enumerate(x.forms) for j in range(i) if x.forms[j] == form and not _homonyms(i, j)]
+    return [j if x.etyma[i] == i else i for i, j in pairs]
+
+
 def _distinct(x: Language, rng: Generator) -> Language:
-    """The language with new words wherever two concepts have come to share a form."""
-    while clashes := [i for i, form in enumerate(x.forms) if form in x.forms[:i]]:
+    """The language with new words wherever two concepts have come to share a form and may not."""
+    while clashes := _clashes(x):
         x = _renewed(x, clashes, rng)
     return x
 
@@ -118,14 +123,12 @@ def _family(index: int, o: Options, seed: int) -> list[Language]:
     letter = chr(ord("A") + index % 26)
     letter = letter if index < 26 else chr(ord("A") + index // 26 - 1) + letter  # A ... Z, AA, AB ...
     rng, stems = stream(seed, "family", letter), []
-    for _ in INVENTORY:
-        stems.append(_fresh({*stems}, rng))
-    orders, script, home = _orders(rng), o.scripts[index % len(o.scripts)], tuple(rng.normal(0, 1, 2))
-    orders = _orders(stream(seed, "orders")) if o.one_order else orders
-    etyma, endings = (1000 * (index + 1) + np.arange(len(stems))).tolist(), {k: _ending(rng) for k in CLASSES}
-    words = dict(stems=tuple(stems), etyma=tuple(etyma), endings=endings)
-    letters = dict(script=script, letters=tuple(SCRIPTS[script]))
-    proto = Language(letter, letter, (), **words, grammar=orders, **letters, position=home)
+    for gloss, kind, _ in INVENTORY:
+        stems.append(gloss if kind == "number" else _fresh({*stems}, rng))
+    etyma = (1000 * (index + 1) + np.arange(len(stems))).tolist()
+    words = dict(stems=tuple(stems), etyma=tuple(etyma), endings={k: _ending(rng) for k in CLASSES})
+    home = tuple(rng.normal(0, 1, 2))
+    proto = Language(letter, letter, (), **words, grammar=_orders(rng), script="", letters=(), position=home)
     return [replace(x, id=f"{letter}{i}") for i, x in enumerate(_grow(proto, o.per_family, o, rng), 1)]
 
 
@@ -144,29 +147,33 @@ def _evolve(x: Language, turn: int, o: Options, rng: Generator) -> Language:
         v = "".join(rng.choice([*PHONEMES[16:]], 2, replace=False))
         table = str.maketrans(c + v, c[-1] + c[:-1] + v[::-1])
     x = replace(x, stems=tuple(stem.translate(table) for stem in x.stems))
-    x = _renewed(x, np.flatnonzero(rng.random(len(x.stems)) < o.replacement), rng)
-    redraw = [key for key in ORDER_CHOICES if rng.random() < o.typology and not o.one_order]
-    orders = x.grammar | _orders(rng, redraw)
+    x = _renewed(x, np.flatnonzero(rng.random(len(x.stems)) < o.replacement * rng.exponential()), rng)
+    orders = x.grammar | _orders(rng, [key for key in ORDER_CHOICES if rng.random() < o.typology])
     endings = {k: _ending(rng) if rng.random() < o.typology else v.translate(table) for k, v in x.endings.items()}
-    script = o.scripts[rng.integers(len(o.scripts))] if rng.random() < o.script_change else x.script
-    position = tuple(x.position + 0.5 ** (len(x.branch) + 1) * rng.normal(0, 1, 2))
-    grown = dict(branch=(*x.branch, turn), grammar=orders, endings=endings, script=script, position=position)
-    return replace(x, **grown, letters=tuple(SCRIPTS[script]))
+    position = tuple(x.position + o.spread * 0.5 ** len(x.branch) * rng.normal(0, 1, 2))
+    return replace(x, branch=(*x.branch, turn), grammar=orders, endings=endings, position=position)
 
 
 def _contact(x: Language, grown: list[Language], o: Options, seed: int) -> Language:
-    """The language with loans from its nearest neighbour, and international words."""
+    """The language with its neighbourhood's script and loans, with homonyms and international words."""
     rng, world = stream(seed, "contact", x.id), stream(seed, "international")
     others = [y for y in grown if y.family != x.family] or [x]
-    neighbour = min(others, key=lambda y: math.dist(x.position, y.position))
-    stems, etyma = list(x.stems), list(x.etyma)
-    common = world.random(len(stems)) < o.international
-    for i, word in enumerate(_stem(world) for _ in stems):
-        if common[i]:
-            stems[i], etyma[i] = word, i
-        elif rng.random() < o.borrowing and neighbour is not x:
-            stems[i], etyma[i] = neighbour.stems[i], neighbour.etyma[i]
-    return _distinct(replace(x, stems=tuple(stems), etyma=tuple(etyma)), rng)
+    neighbours = sorted(others, key=lambda y: math.dist(x.position, y.position))[:3]
+    centres = stream(seed, "scripts").normal(0, 1, (len(o.scripts), 2))
+    script = o.scripts[np.argmin([math.dist(x.position, centre) for centre in centres])]
+    stems, etyma, loans = list(x.stems), list(x.etyma), o.borrowing * rng.exponential()
+    common, words = world.random(len(stems)) < o.international, []
+    for i, kind in enumerate(KINDS):
+        words.append(word := _fresh({*words}, world))
+        if common[i] or kind == "number" or TAGS[i] == "PROPN":
+            stems[i], etyma[i] = stems[i] if kind == "number" else word, i
+        elif rng.random() < loans:
+            lender = neighbours[rng.integers(len(neighbours))]
+            stems[i], etyma[i] = lender.stems[i], lender.etyma[i]
+        elif rng.random() < o.homonyms and (alike := [j for j in range(i) if _homonyms(i, j)]):
+            stems[i] = stems[alike[rng.integers(len(alike))]]
+    words = dict(stems=tuple(stems), etyma=tuple(etyma))
+    return _distinct(replace(x, **words, script=script, letters=tuple(SCRIPTS[script])), rng)
 
 
 def _chosen(items: Iterable, dose: float, rng: Generator) -> list:
@@ -199,7 +206,8 @@ def _other_morphology(x: Language, dose: float, rng: Generator) -> Language:
         while endings[kind] == x.endings[kind]:
             endings[kind] = "" if endings[kind] and rng.random() < 0.3 else _ending(rng)
     changed = replace(x, endings=endings)
-    return changed if len({*changed.forms}) == len(changed.forms) else _other_morphology(x, dose, rng)
+    return _other_morphology(x, dose, rng) if _clashes(changed) else changed
 
 
 TWINS = dict(script=_other_script, lexicon=_other_lexicon, order=_other_order, morphology=_other_morphology)
+TWINS |= dict(control=lambda x, dose, rng: x, scarce=_other_lexicon)  # see `World.balanced`

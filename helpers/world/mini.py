@@ -1,7 +1,8 @@
-"""The mini model: a small multilingual language model trained on the world in minutes, and its checkpoints.
+"""Mini models: small multilingual language models trained on the world, and their checkpoints.
 
-Every checkpoint is a folder that `from_pretrained` loads. Training data follow from the seed and the step alone, so a
-stopped training goes on where its last saved state ended.
+Two come with the workbook (`data/models`); others are trained when they are first asked for. Every checkpoint is a
+folder that `from_pretrained` loads. Training data follow from the seed and the step alone, so a stopped training goes
+on where its last saved state ended.
 """
 
 import json
@@ -18,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from filelock import Timeout
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils.rnn import pad_sequence
@@ -28,11 +30,12 @@ from transformers import XLMRobertaForMaskedLM as Encoder
 from helpers import DATA
 from helpers.common import store
 from helpers.common.progress import progress
+from helpers.models import hub
 from helpers.world.recipes import Recipe, recipe, schedule, world_of
 
 CHUNK = 100  # steps whose documents are drawn, tokenised and bucketed by length together
 SPECIAL = dict(pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>", mask_token="<mask>")
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+_MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # of AdamW and of Muon
 _THREADS = ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,))  # they start when there is work
 
 
@@ -46,8 +49,7 @@ def ensure(name: str = "mini", *, made: Recipe | None = None, folder: Path | Non
 
     One process trains a model; any other waits for it.
     """
-    made = made or recipe(name)
-    folder = Path(folder or DATA / "cache" / "models" / name)
+    made, folder = made or recipe(name), Path(folder or _home(name))
     kept, wanted = folder / "recipe.json", json.loads(json.dumps(asdict(made)))
     if kept.exists() and json.loads(kept.read_text()) != wanted:
         raise ValueError(f"{folder} holds a model of another recipe; delete the folder or give the model another name")
@@ -63,6 +65,29 @@ def ensure(name: str = "mini", *, made: Recipe | None = None, folder: Path | Non
     return folder
 
 
+def pretrain(name: str, folder: Path | None = None) -> Path:
+    """The folder of a mini model trained anew, or on from where a training stopped, to be shipped with the workbook.
+
+    It holds the checkpoints, `recipe.json`, `training.json` and `manifest.json`, which says what made them (seed,
+    commit, versions) and the SHA-256 of every file. What was shipped before is replaced when all is there.
+    """
+    place, made = Path(folder or hub.SHIPPED / name), recipe(name)
+    trained = ensure(name, made=made, folder=DATA / "cache" / "pretrain" / name)
+    files = sorted(path.relative_to(trained).as_posix() for path in trained.rglob("*") if path.is_file())
+    sums = {file: hub.sha256(trained / file) for file in files}
+    place.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=place.parent))
+    shutil.copytree(trained, partial, dirs_exist_ok=True)
+    store.write_json(partial / hub.MANIFEST, store.describe(asdict(made)) | dict(files=sums))
+    _replace(partial, place)
+    return place
+
+
+def _home(name: str) -> Path:
+    """Where a mini model lies: with the workbook, or else where it is trained to."""
+    return hub.SHIPPED / name if (hub.SHIPPED / name).is_dir() else DATA / "cache" / "models" / name
+
+
 def claim(folder: Path) -> str:
     """Name of the lock that whoever trains the model in a folder holds."""
     return f"model-{folder.name}-{store.key(str(folder.resolve()))}"
@@ -71,9 +96,9 @@ def claim(folder: Path) -> str:
 def training_log(name: str) -> pd.DataFrame:
     """table[step, seconds, loss] of a mini model's training, every twenty steps; loss in nats per token.
 
-    Empty for a model that was not trained here.
+    Empty for a model that is no mini model.
     """
-    path = DATA / "cache" / "models" / name / "training.json"
+    path = _home(name) / "training.json"
     return pd.read_json(path) if path.exists() else pd.DataFrame(columns=["step", "seconds", "loss"], dtype=float)
 
 
@@ -93,7 +118,7 @@ def untrained(made: Recipe) -> LlamaForCausalLM | Encoder:
     shape = dict(
         vocab_size=made.vocabulary, hidden_size=made.hidden, num_hidden_layers=made.layers,
         num_attention_heads=made.heads, intermediate_size=made.mlp, tie_word_embeddings=True,
-        pad_token_id=0, bos_token_id=1, eos_token_id=2, initializer_range=0.1,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, initializer_range=made.spread,
     )  # fmt: skip
     quiet = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     with torch.random.fork_rng(devices=[]):
@@ -105,41 +130,53 @@ def untrained(made: Recipe) -> LlamaForCausalLM | Encoder:
 
 def _train(made: Recipe, folder: Path) -> None:
     words, model = tokenizer(made), untrained(made)
-    settings = dict(lr=made.rate, betas=(0.9, 0.98), weight_decay=made.decay, fused=True)
-    optimiser = torch.optim.AdamW(model.parameters(), **settings)
-    done, log = _resume(model, optimiser, folder)
+    optimisers = _optimisers(model, made)
+    done, log = _resume(model, optimisers, folder)
     keep, began = schedule(made), time.monotonic() - (log[-1]["seconds"] if log else 0)
     bar = progress(None, "pretraining", made.steps, done)
     if done == 0:
         _keep(model, words, _at(folder, 0))
     try:
         for step, batch in _batches(made, words, done):
-            loss = _update(model, optimiser, batch, made, step)
+            loss = _update(model, optimisers, batch, made, step)
             done = step
             if step % 20 == 0:
                 log.append(dict(step=step, seconds=round(time.monotonic() - began, 2), loss=round(loss, 4)))
             if step in keep:
                 _keep(model, words, _at(folder, step))
-                _save_state(model, optimiser, folder, done, log)
+                _save_state(model, optimisers, folder, done, log)
             bar.update()
             bar.set_postfix(loss=f"{loss:.2f}", refresh=False)
     except KeyboardInterrupt:
-        _save_state(model, optimiser, folder, done, log)
+        _save_state(model, optimisers, folder, done, log)
         raise
     finally:
         bar.close()
     (folder / "state.safetensors").unlink()
 
 
-def _update(model, optimiser: torch.optim.Optimizer, batch: dict, made: Recipe, step: int) -> float:
-    """One step of AdamW with a linear warm-up and a cosine decay to a tenth; returns the loss in nats per token.
+def _optimisers(model, made: Recipe) -> dict[torch.optim.Optimizer, float]:
+    """Optimiser -> its peak rate: Muon for the matrices of the blocks, AdamW for everything else.
+
+    With AdamW alone the loss after 800 steps is 3.64, with Muon 3.38 (of `mini`, at two thirds of its schedule).
+    """
+    inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "layer" in name]
+    others = [p for p in model.parameters() if all(p is not q for q in inner)]
+    settings = dict(lr=made.rate, betas=(0.9, 0.98), weight_decay=made.decay, fused=True)
+    muon = torch.optim.Muon(inner, lr=made.inner_rate, weight_decay=made.decay / 10)
+    return {muon: made.inner_rate, torch.optim.AdamW(others, **settings): made.rate}
+
+
+def _update(model, optimisers: dict, batch: dict, made: Recipe, step: int) -> float:
+    """One step with a linear warm-up and a cosine decay to a tenth; returns the loss in nats per token.
 
     The batch's two halves run in threads of their own, which keeps two cores busier than one small product shared by
     both (44 against 63 ms a step); the halves are fixed, so the result does not depend on the machine's cores.
     """
     decay = 0.55 + 0.45 * np.cos(np.pi * step / made.steps)
-    for group in optimiser.param_groups:
-        group["lr"] = made.rate * min(1.0, step / made.warmup) * decay
+    for optimiser, rate in optimisers.items():
+        for group in optimiser.param_groups:
+            group["lr"] = rate * min(1.0, step / made.warmup) * decay
     parameters, labels = list(model.parameters()), max(1, int((batch["labels"] >= 0).sum()))
 
     def gradients(half: int) -> tuple[float, tuple[torch.Tensor, ...]]:
@@ -150,7 +187,8 @@ def _update(model, optimiser: torch.optim.Optimizer, batch: dict, made: Recipe, 
     for p, one, other in zip(parameters, *parts):
         p.grad = (one + other) / labels
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-    optimiser.step()
+    for optimiser in optimisers:
+        optimiser.step()
     return sum(losses) / labels
 
 
@@ -201,33 +239,49 @@ def _at(folder: Path, step: int) -> Path:
 
 
 def _keep(model, words: PreTrainedTokenizerFast, place: Path) -> None:
-    """A checkpoint folder appears whole or not at all."""
+    """A checkpoint folder appears whole or not at all.
+
+    The weights are rounded to half precision, in the model too, which trains on from there: so the file is half as
+    large and holds the very model, in float32 when it is loaded.
+    """
+    for p in model.parameters():
+        p.data.copy_(p.data.half())
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=place.parent))
     model.save_pretrained(partial)
+    weights = partial / "model.safetensors"
+    save_file({name: value.half() for name, value in load_file(weights).items()}, weights, metadata=dict(format="pt"))
     words.save_pretrained(partial)
+    _replace(partial, place)
+
+
+def _replace(partial: Path, place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
     partial.chmod(0o755)
     partial.rename(place)
 
 
-def _save_state(model, optimiser, folder: Path, step: int, log: list[dict]) -> None:
-    """Weights, both moments and the log: what a resumed training needs."""
+def _save_state(model, optimisers: dict, folder: Path, step: int, log: list[dict]) -> None:
+    """Weights, moments and the log: what a resumed training needs."""
     if step:
         state = dict(model.named_parameters())
-        state |= {f"{kind}.{name}": optimiser.state[p][kind] for name, p in state.items() for kind in _MOMENTS}
+        for optimiser in optimisers:
+            for name, p in model.named_parameters():
+                state |= {f"{kind}.{name}": optimiser.state[p][kind] for kind in _MOMENTS if kind in optimiser.state[p]}
         store.write_arrays(folder / "state.safetensors", state, provenance=dict(step=step))
         store.write_json(folder / "training.json", log)
 
 
-def _resume(model, optimiser, folder: Path) -> tuple[int, list[dict]]:
-    """(steps done, log), with model and optimiser as they were then."""
+def _resume(model, optimisers: dict, folder: Path) -> tuple[int, list[dict]]:
+    """(steps done, log), with model and optimisers as they were then."""
     path = folder / "state.safetensors"
     if not path.exists():
         return 0, []
     state = {name: torch.from_numpy(values) for name, values in store.read_arrays(path).items()}
     done = store.read_provenance(path)["parameters"]["step"]
+    holder = {p: optimiser for optimiser in optimisers for group in optimiser.param_groups for p in group["params"]}
     for name, p in model.named_parameters():
         p.data.copy_(state[name])
-        optimiser.state[p] = {kind: state[f"{kind}.{name}"] for kind in _MOMENTS} | dict(step=torch.tensor(float(done)))
+        moments = {kind: state[f"{kind}.{name}"] for kind in _MOMENTS if f"{kind}.{name}" in state}
+        holder[p].state[p] = moments | dict(step=torch.tensor(float(done)))
     log = json.loads((folder / "training.json").read_text())
     return done, [row for row in log if row["step"] <= done]

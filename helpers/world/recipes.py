@@ -1,4 +1,4 @@
-"""Recipes of mini models: world, architecture and schedule under a name (`mini-encoder`, `mini-switched-seed3`).
+"""Recipes of mini models: world, architecture and schedule under a name (`mini-encoder`, `mini-twins-w2-seed1`).
 
 No torch in here, so that a name is checked at once.
 """
@@ -11,8 +11,6 @@ import numpy as np
 from helpers.common.lookup import known
 from helpers.world import worlds
 
-DOSES = (0.25, 0.5, 1.0)  # of the twins of `mini-twins`: shares of letters, words, choices or endings changed
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -21,48 +19,51 @@ class Recipe:
     world: str = "default"
     seed: int = 0
     encoder: bool = False  # XLM-R style with masked language modelling; otherwise Llama style
-    steps: int = 3400
-    checkpoints: int = 14  # log-spaced, the untrained model and the last step among them
+    steps: int = 20_000
+    checkpoints: int = 12  # log-spaced, the untrained model and the last step among them
     batch: int = 64  # sentences
-    rate: float = 8e-3  # peak learning rate of AdamW
-    decay: float = 0.3  # weight decay of AdamW
-    warmup: int = 200  # steps
+    rate: float = 0.02  # peak learning rate of AdamW
+    inner_rate: float = 0.02  # that of Muon, which trains the matrices of the blocks
+    decay: float = 0.3  # weight decay of AdamW; Muon's is a tenth of it
+    warmup: int = 400  # steps
     hidden: int = 64
     layers: int = 4
     heads: int = 4
     mlp: int = 192
     vocabulary: int = 3000  # byte-pair tokens, from all languages
-    twins: tuple[tuple[str, str, float], ...] = ()  # (language, change, dose) trained beside the world's languages
+    spread: float = 0.02  # standard deviation of the initial weights
+    twinned: int = 0  # languages whose twins are trained beside the world's languages
 
 
 RECIPES = {
     "mini": Recipe(),
-    "mini-encoder": Recipe(encoder=True, steps=6000),
-    "mini-switched": Recipe(world="switched", rate=1e-3, steps=2000),
-    "mini-translated": Recipe(world="translated"),
-    # One language of three families, each of another script, with its twins: 36 beside the 24 languages, hence more
-    # steps and more tokens, so that most words are one token still.
-    "mini-twins": Recipe(
-        steps=5000,
-        checkpoints=12,
-        vocabulary=5000,
-        twins=tuple((name, change, dose) for name in ("A1", "C1", "E1") for change in worlds.CHANGES for dose in DOSES),
-    ),
+    "mini-encoder": Recipe(encoder=True),
+    # Three languages of a world with all their twins, balanced: two and a half times as much text as without.
+    "mini-twins": Recipe(steps=12_000, checkpoints=8, vocabulary=4000, twinned=3),
 }
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of a mini model; `-seedN` at the end of a name sets the seed. Unknown names raise LookupError."""
-    base, seed = re.fullmatch(r"(.*?)(?:-seed(\d+))?", name).groups()
-    return replace(RECIPES[known(base, RECIPES, "recipe", "Add -seedN for another seed.")], seed=int(seed or 0))
+    """The recipe of a mini model; `-wN` and `-seedN` at the end of a name, in this order, set the seeds of its world
+    and of its training. Unknown names raise LookupError."""
+    base, number, seed = re.fullmatch(r"(.*?)(?:-w(\d+))?(?:-seed(\d+))?", name).groups()
+    made = RECIPES[known(base, RECIPES, "recipe", "Add -wN for another world, -seedN for another training.")]
+    world = f"{made.world}-w{number}" if number else made.world
+    return replace(made, world=world, seed=int(seed or 0))
 
 
 def world_of(made: Recipe) -> worlds.World:
-    """The world that a recipe trains on, its twins included; all seeds of a recipe share one world."""
+    """The world that a recipe trains on, its twins included; all trainings of a recipe share one world.
+
+    The originals of twins are of different families, and of other ones in the next world.
+    """
     grown = worlds.build(made.world)
-    for language, change, dose in made.twins:
-        grown = grown.twin(language, change, dose)
-    return grown
+    families = list(dict.fromkeys(grown.languages.family))
+    for place in range(made.twinned):
+        language = f"{families[(made.twinned * grown.seed + place) % len(families)]}1"
+        for change in worlds.CHANGES:
+            grown = grown.twin(language, change)
+    return grown.balanced() if made.twinned else grown
 
 
 def schedule(made: Recipe) -> list[int]:
