@@ -7,10 +7,12 @@ from functools import cache
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 from helpers import models
 from helpers.common import store
+from helpers.models import hub
 from helpers.world import mini, recipes
 from helpers.world.recipes import Recipe
 
@@ -148,3 +150,69 @@ def test_a_second_process_waits_for_the_first_and_finds_its_model(trained, tmp_p
     ):
         assert mini.ensure("tiny", made=TINY, folder=tmp_path / "tiny") == tmp_path / "tiny"
     assert (tmp_path / "tiny" / "step000030").exists()
+
+
+SHIPPED = ["mini", "mini-encoder"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_series_is_whole_and_of_its_recipe_and_nothing_is_trained(name, monkeypatch):
+    monkeypatch.setattr(mini, "_train", lambda *_: pytest.fail("trained"))
+    folder = mini.ensure(name)
+    assert folder == hub.SHIPPED / name and models.checkpoints(name).step.tolist() == recipes.schedule(
+        recipes.recipe(name)
+    )
+    manifest = json.loads((folder / hub.MANIFEST).read_text())
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {*manifest["files"]} == there - {hub.MANIFEST}
+    assert all(hub.sha256(folder / file) == wanted for file, wanted in manifest["files"].items())
+    assert manifest["parameters"]["seed"] == 0 and len(manifest["commit"]) == 40 and manifest["versions"]["torch"]
+    assert mini.training_log(name).step.max() == recipes.recipe(name).steps
+
+
+def test_what_ships_is_small_and_in_float32_when_loaded():
+    size = sum(path.stat().st_size for path in hub.SHIPPED.rglob("*") if path.is_file())
+    assert size <= 30 * 2**20
+    lm = models.load("mini")
+    assert lm.model.dtype == torch.float32 and sum(p.numel() for p in lm.model.parameters()) <= 10**6
+    assert all(torch.equal(p, p.half().float()) for p in lm.model.parameters())
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_first_steps_of_a_shipped_model_can_be_trained_again(name, tmp_path, monkeypatch):
+    update, losses = mini._update, []
+
+    def twenty(*args):
+        if len(losses) == 20:
+            raise KeyboardInterrupt
+        losses.append(update(*args))
+        return losses[-1]
+
+    monkeypatch.setattr(mini, "_update", twenty)
+    with pytest.raises(KeyboardInterrupt):
+        mini.ensure(name, made=recipes.recipe(name), folder=tmp_path / name)
+    log = mini.training_log(name).set_index("step").loss
+    assert losses[-1] == pytest.approx(log[20], abs=2e-3)
+    for step in ("step000000", "step000020"):
+        again, shipped = (load_file(place / name / step / "model.safetensors") for place in (tmp_path, hub.SHIPPED))
+        assert {*again} == {*shipped}
+        for key, value in again.items():
+            torch.testing.assert_close(value.float(), shipped[key].float(), atol=2e-3, rtol=2e-2)
+
+
+def test_a_damaged_shipped_checkpoint_is_refused(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(hub, "SHIPPED", tmp_path / "models")
+    monkeypatch.setitem(recipes.RECIPES, "mini-tiny", TINY)
+    monkeypatch.setattr(mini, "ensure", lambda *_, **__: trained)
+    folder = mini.pretrain("mini-tiny")
+    assert folder == hub.SHIPPED / "mini-tiny" and models.load("mini-tiny").revision == "step000030"
+    weights = folder / "step000030" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-3] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ValueError, match=r"damaged: SHA-256 .* manifest.json says .*make pretrain"):
+        models.load("mini-tiny")
+    assert models.load("mini-tiny", revision="step000020").revision == "step000020"
+    weights.unlink()
+    with pytest.raises(ValueError, match="SHA-256 none"):
+        models.load("mini-tiny")

@@ -19,13 +19,13 @@ class Recipe:
     world: str = "default"
     seed: int = 0
     encoder: bool = False  # XLM-R style with masked language modelling; otherwise Llama style
-    steps: int = 20_000
+    steps: int = 14_000
     checkpoints: int = 12  # log-spaced, the untrained model and the last step among them
     batch: int = 64  # sentences
-    rate: float = 0.02  # peak learning rate of AdamW
+    rate: float = 0.015  # peak learning rate of AdamW
     inner_rate: float = 0.02  # that of Muon, which trains the matrices of the blocks
-    decay: float = 0.3  # weight decay of AdamW; Muon's is a tenth of it
-    warmup: int = 400  # steps
+    decay: float = 0.03  # weight decay of AdamW; Muon's is a tenth of it
+    warmup: int = 300  # steps
     hidden: int = 64
     layers: int = 4
     heads: int = 4
