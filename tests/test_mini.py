@@ -117,7 +117,7 @@ def test_an_encoder_learns_to_guess_masked_words(tmp_path):
     words = AutoTokenizer.from_pretrained(folder / "step000030")
     batch = mini._masked(words(["ba be bi bo bu"] * 50, return_tensors="pt")["input_ids"], step=3)
     guessed = batch["labels"] >= 0
-    assert 0.08 < guessed.float().mean() < 0.2 and not guessed[:, 0].any()
+    assert 0.28 < guessed.float().mean() < 0.42 and not guessed[:, 0].any()
     assert (batch["ids"][guessed] == words.mask_token_id).float().mean() > 0.6
 
 

@@ -37,7 +37,7 @@ class Recipe:
 
 RECIPES = {
     "mini": Recipe(),
-    "mini-encoder": Recipe(encoder=True),
+    "mini-encoder": Recipe(encoder=True, steps=18_000),
     # Three languages of a world with all their twins, balanced: two and a half times as much text as without.
     "mini-twins": Recipe(steps=12_000, checkpoints=8, vocabulary=4000, twinned=3),
 }
