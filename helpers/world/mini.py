@@ -96,10 +96,13 @@ def claim(folder: Path) -> str:
 def training_log(name: str) -> pd.DataFrame:
     """table[step, seconds, loss] of a mini model's training, every twenty steps; loss in nats per token.
 
-    Empty for a model that is no mini model.
+    Empty for a model that is no mini model. The `attrs` of a shipped one hold what made it: parameters, commit,
+    versions and time.
     """
-    path = _home(name) / "training.json"
-    return pd.read_json(path) if path.exists() else pd.DataFrame(columns=["step", "seconds", "loss"], dtype=float)
+    path, made = _home(name) / "training.json", _home(name) / hub.MANIFEST
+    log = pd.read_json(path) if path.exists() else pd.DataFrame(columns=["step", "seconds", "loss"], dtype=float)
+    log.attrs = json.loads(made.read_text()) if made.exists() else {}
+    return log
 
 
 def tokenizer(made: Recipe) -> PreTrainedTokenizerFast:
@@ -226,7 +229,7 @@ def _shifted(ids: torch.Tensor) -> dict[str, torch.Tensor]:
 def _masked(ids: torch.Tensor, step: int) -> dict:
     """35 % of the tokens are guessed: 80 % of them hidden, 10 % random, 10 % left, as BERT does with 15 %.
 
-    More to guess teaches a short training more: after 1,500 steps 15 % had come to the loss that 35 % had after 800.
+    More to guess teaches a short training more: after 1,500 steps the loss was 4.45, with 15 % it was 5.29.
     """
     chance = torch.Generator().manual_seed(step)
     guessed = (torch.rand(ids.shape, generator=chance) < 0.35) & (ids >= len(SPECIAL))
