@@ -13,7 +13,7 @@ from huggingface_hub import constants, list_repo_files, list_repo_refs, snapshot
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from helpers import DATA
+from helpers import DATA, HOUSE
 from helpers.common.lookup import known, nearest
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -81,10 +81,16 @@ def refuse_absent(name: str) -> None:
         raise _absent(name, "the hub is off")
 
 
+def series() -> dict[str, Path]:
+    """The folders of the mini series here, by name: one that is shipped with the code goes before one trained here."""
+    places = [DATA / "cache" / "models", HOUSE / "data" / "models", DATA / "models"]  # the last found counts
+    return {folder.name: folder for place in places for folder in place.glob("mini*") if folder.is_dir()}
+
+
 def _folder(name: str, root: Path = Path()) -> Path | None:
     """The folder of a mini series, or else the folder named, seen from `root`; None where there is neither."""
-    places = [DATA / "cache" / "models" / name] if re.fullmatch(r"mini[\w.-]*", name) else []
-    return next((path for path in [*places, root / os.path.expanduser(name)] if path.is_dir()), None)
+    named = root / os.path.expanduser(name)
+    return series().get(name) or (named if named.is_dir() else None)
 
 
 def _local(name: str) -> Path | None:
@@ -124,8 +130,8 @@ def _absent(name: str, why: str) -> LookupError:
 
 def _here() -> list[str]:
     """The names of the models on this machine: mini series, and what the hub's cache holds."""
-    cached = [path.name[8:].replace("--", "/") for path in Path(constants.HF_HUB_CACHE).glob("models--*")]
-    return [path.name for path in (DATA / "cache" / "models").glob("mini*")] + cached
+    cached = Path(constants.HF_HUB_CACHE).glob("models--*")
+    return [*series(), *(path.name.removeprefix("models--").replace("--", "/") for path in cached)]
 
 
 def _refs(name: str) -> dict[str, str]:
