@@ -1,7 +1,7 @@
 """What goes wrong in the middle of a sweep, really done: nothing complete is lost or repeated, and the record tells.
 
 A full disk, a cache cut in half and Ctrl-C in pretraining are tried where files are written: in test_store and
-test_pretrain; a single run's faults are in test_run.
+test_mini; a single run's faults are in test_run.
 """
 
 import os
