@@ -14,9 +14,10 @@ TEST := OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help workbook figures test quick bench scale soak lab check clean
+.PHONY: help workbook pretrain figures test quick bench scale soak lab check clean
 help:
 	@echo "make workbook  set up and run every notebook on the built-in world; data/results/ holds what comes of it"
+	@echo "make pretrain  train the two models of data/models again, which takes an hour or more"
 	@echo "make figures   publish the figures of the default runs to figures/"
 	@echo "make test      set up, check the style and run the tests"
 	@echo "make quick     the tests that take no kernel, no training and no browser: for the inner loop"
@@ -41,6 +42,9 @@ $(VENV)/.ready-test: $(VENV)/.ready
 
 workbook: $(VENV)/.ready
 	$(RUN) -m helpers workbook
+
+pretrain: $(VENV)/.ready
+	$(RUN) -m helpers pretrain
 
 figures: workbook
 	$(RUN) -m helpers figures

@@ -1,13 +1,16 @@
-"""The same runs anywhere: in this process, on this machine's workers, and as jobs, with a stand-in for the queue."""
+"""The same runs anywhere: in this process, in threads of it, and as jobs, with a stand-in for the queue."""
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
-from homes import enter, home, log, make_home, wait_until, write_sweep
+from homes import enter, home, log, make_home, record, wait_until, write_sweep
 from pandas.testing import assert_frame_equal
 from typer.testing import CliRunner
 
@@ -95,21 +98,32 @@ def test_local_workers_share_out_the_gpus(monkeypatch):
         executors.gpus(executors.check({"workers": 3, "gpus": True}))
 
 
-def test_a_run_sees_its_threads_and_its_workers_gpu(home, monkeypatch):
-    seen = []
-    names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr(sweep, "_try", lambda row, told: seen.append([told.get(name) for name in names]) or "completed")
-    monkeypatch.setattr(executors, "worker_index", lambda: 1)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+def test_a_run_sees_its_threads_and_a_gpu_that_no_run_beside_it_sees(home, monkeypatch):
+    at, seen, most = set(), [], []
+
+    def tried(row: dict, told: dict) -> str:
+        own = told["CUDA_VISIBLE_DEVICES"]
+        assert own not in at
+        at.add(own)
+        most.append(len(at))
+        seen.append((told["OMP_NUM_THREADS"], own))
+        time.sleep(0.1 + 0.1 * (own == "4"))
+        at.discard(own)
+        return "completed"
+
+    monkeypatch.setattr(sweep, "_try", tried)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     before = dict(os.environ)
-    assert sweep.attempt({"run": "01-a"}, 3, ("4", "7")) == "completed"
-    assert seen == [["3", "7"]] and dict(os.environ) == before
+    rows = sweep.plan(write_sweep(home, grid={"k": [1, 2, 3, 4, 5, 6]}))
+    state = sweep.perform("small", rows, executors.check({"workers": 2, "cores": 3, "gpus": True}))
+    assert {*state.values()} == {"completed"} and len(state) == len(seen) == 6
+    assert {*seen} == {("3", "4"), ("3", "7")} and max(most) == 2 and dict(os.environ) == before
 
 
-def results_of(home, executor=None) -> list:
+def results_of(home, workers: int) -> list:
     """The tables of a small sweep, without the columns that tell when and where."""
     path = write_sweep(home, notebooks=["01_expert_discovery", "02_steering"], grid={"k": [3, 4]})
-    table = sweep.execute(path, executor, slots=2)
+    table = sweep.execute(path, executors.check({"workers": workers}))
     assert table.status.eq("completed").all(), table.error.tolist()
     assert len(log(home)) == 2
     told = table[["notebook", "run", "status", "attempts", "parameters", "reads", "outputs"]]
@@ -120,8 +134,7 @@ def test_two_local_workers_give_the_same_tables_as_none(tmp_path, monkeypatch):
     found = []
     for workers in (1, 2):
         enter(make_home(tmp_path / str(workers)), monkeypatch)
-        with executors.pool(executors.check({"workers": workers})) as executor:
-            found.append(results_of(tmp_path / str(workers), executor))
+        found.append(results_of(tmp_path / str(workers), workers))
     for alone, shared in zip(*found):
         assert_frame_equal(alone, shared, check_exact=True)
 
@@ -135,8 +148,11 @@ echo "Submitted batch job $!"
 """
 
 
-@pytest.mark.skipif(not shutil.which("setsid"), reason="the stand-in for a queue needs setsid")
-def test_jobs_of_a_queueing_system_do_the_runs(home, tmp_path, monkeypatch):
+@pytest.fixture
+def queue(home, tmp_path, monkeypatch):
+    """A profile for a queueing system whose jobs are processes of this machine; none is left when the test ends."""
+    if not shutil.which("setsid"):
+        pytest.skip("the stand-in for a queue needs setsid")
     tools = tmp_path / "bin"
     tools.mkdir()
     (tools / "sbatch").write_text(SBATCH.format(home=home))
@@ -144,10 +160,30 @@ def test_jobs_of_a_queueing_system_do_the_runs(home, tmp_path, monkeypatch):
     for tool in tools.iterdir():
         tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
-    profile = JOB | {"workers": 1, "gpus": True, "interface": "lo", "setup": [f"export PYTHONPATH={os.getcwd()}"]}
-    with executors.pool(executors.check(profile)) as executor:
-        table = sweep.execute(write_sweep(home), executor)
-    assert table.status.tolist() == ["completed"], table.error.tolist()
-    assert "#SBATCH --gres=gpu:1" in (home / "submitted.sh").read_text()
+    yield executors.check(
+        JOB | {"workers": 1, "gpus": True, "interface": "lo", "setup": [f"export PYTHONPATH={os.getcwd()}"]}
+    )
     for job in (home / "jobs").read_text().split():
         wait_until(lambda job=job: subprocess.run(["kill", "-0", "--", f"-{job}"], capture_output=True).returncode)
+
+
+def test_jobs_of_a_queueing_system_do_the_runs(home, queue):
+    table = sweep.execute(write_sweep(home), queue)
+    assert table.status.tolist() == ["completed"], table.error.tolist()
+    assert "#SBATCH --gres=gpu:1" in (home / "submitted.sh").read_text()
+
+
+def test_the_run_of_a_lost_worker_is_done_by_another(home, queue):
+    path, lost = write_sweep(home, grid={"mode": ["hang once"]}), []
+
+    def kill() -> None:
+        wait_until(lambda: (home / "seen-hang once").exists())
+        lost.append(record(home)["worker"].rpartition(":")[2])
+        os.kill(int(lost[0]), signal.SIGKILL)
+
+    with ThreadPoolExecutor(1) as thread:
+        killing = thread.submit(kill)
+        table = sweep.execute(path, queue)
+        killing.result()
+    assert (table.status.tolist(), table.attempts.tolist()) == (["completed"], [2]), table.error.tolist()
+    assert table.worker[0].rpartition(":")[2] not in (*lost, str(os.getpid())) and len(log(home)) == 1

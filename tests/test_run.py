@@ -25,6 +25,7 @@ from helpers import HOUSE, corpora
 from helpers.common import results, store
 from helpers.running import cli as command_line
 from helpers.running import kernels, records, runner
+from helpers.world import mini
 
 pytestmark = pytest.mark.slow
 
@@ -230,7 +231,19 @@ def test_the_command_line_exits_with_1_for_a_run_that_failed(home, monkeypatch):
     assert (outcome.exit_code, outcome.stderr) == (1, "01_first failed in cell 3\n")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["doctor"], ["sweep", "small", "--dry-run"]], ids=" ".join)
+def test_the_command_trains_the_two_shipped_models_or_those_that_are_named(monkeypatch):
+    for name in ("pretrain", "ensure"):
+        monkeypatch.setattr(mini, name, lambda name, how=name: Path(how, name), raising=False)
+    told = [CliRunner().invoke(command_line.app, ["pretrain", *names]) for names in ([], ["mini-seed1", "mini"])]
+    assert [outcome.stdout.split() for outcome in told] == [
+        ["pretrain/mini", "pretrain/mini-encoder"],
+        ["ensure/mini-seed1", "pretrain/mini"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["doctor"], ["sweep", "small", "--dry-run"], ["workbook", "--dry-run"]], ids=" ".join
+)
 def test_what_starts_no_notebook_answers_without_loading_torch(arguments):
     code = f"""
 import sys, helpers.__main__

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from helpers.common import results, stats, store
-from helpers.running import records, summaries
+from helpers.running import records
 
 TABLE = pd.DataFrame(
     {
@@ -21,22 +21,22 @@ TABLE = pd.DataFrame(
 
 
 def test_each_group_counts_the_same_however_many_rows_it_has():
-    row = summaries.summarise(TABLE, ["k", "layer"], value="change", over="model").iloc[0]
+    row = records.summarise(TABLE, ["k", "layer"], value="change", over="model").iloc[0]
     assert (row.change, row.low, row.high) == stats.few_interval([0.0, 1.0]) and row.n == 2
 
 
 def test_one_group_has_no_interval_and_an_unknown_column_is_named():
-    row = summaries.summarise(TABLE.query("model == 'a'"), ["k"], value="change", over="model").iloc[0]
+    row = records.summarise(TABLE.query("model == 'a'"), ["k"], value="change", over="model").iloc[0]
     assert row.change == 0 and np.isnan(row.low) and row.n == 1
     with pytest.raises(LookupError, match="chang.*change"):
-        summaries.summarise(TABLE, ["k"], value="chang", over="model")
+        records.summarise(TABLE, ["k"], value="chang", over="model")
 
 
 def test_a_summary_is_written_with_its_provenance(tmp_path, monkeypatch):
     runs = pd.DataFrame({"run": ["1", "2"], "commit": ["c", "c"], "seconds": [1.0, 2.0], "status": "completed"})
     monkeypatch.setattr(records, "gather", lambda *_: TABLE)
     monkeypatch.setattr(records, "manifest", lambda _: runs)
-    path = summaries.write("full", "steering.parquet", ["k"], value="change", over="model", folder=tmp_path)
+    path = records.write_summary("full", "steering.parquet", ["k"], value="change", over="model", folder=tmp_path)
     assert path.read_text() == "k,change,low,high,n\n5,0.5,-5.8531,6.8531,2\n"
     facts = json.loads((tmp_path / "full-steering.json").read_text())
     assert facts["runs"] == ["1", "2"] and facts["commits"] == ["c"] and facts["seconds"] == 3
@@ -45,7 +45,7 @@ def test_a_summary_is_written_with_its_provenance(tmp_path, monkeypatch):
 
 def test_a_contrast_is_taken_within_a_group():
     table = pd.DataFrame({"model": list("abab"), "units": ["x", "x", "y", "y"], "change": [1.0, 9.0, 2.0, 10.5]})
-    found = summaries.summarise(table, ["units"], value="change", over="model", contrast="units").set_index("units")
+    found = records.summarise(table, ["units"], value="change", over="model", contrast="units").set_index("units")
     assert found.change.to_dict() == {"x": 5.0, "y": 6.25, "x less y": -1.25}
     assert found.loc["x less y", ["low", "high"]].tolist() == list(stats.few_interval([-1.0, -1.5])[1:])
 

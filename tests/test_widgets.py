@@ -87,7 +87,7 @@ def test_points_without_the_untouched_state_are_refused(points, metrics):
 
 def test_values_that_arrive_together_are_drawn_once_and_the_newest_wins():
     slider, drawn = ipywidgets.FloatSlider(), []
-    slider.observe(widgets.newest(drawn.append), "value")
+    slider.observe(widgets.rested([lambda: drawn.append(slider.value)], pause=0), "value")
 
     async def hand() -> None:
         for burst in ((0.1, 0.2, 0.3), (0.4,)):

@@ -10,7 +10,7 @@ import pytest
 from homes import PARAMETERS, home, start, wait_until, write_notebook
 from psutil import pid_exists
 
-from helpers.running import sweep, workbook
+from helpers.running import executors, sweep
 
 pytestmark = pytest.mark.slow
 
@@ -34,15 +34,16 @@ def test_a_notebook_waits_for_the_first_and_for_those_it_reads(home):
     write_notebook(home, "00_start", PARAMETERS)
     write_notebook(home, "03_other", PARAMETERS + 'experts_run: str = ""\nsteering_run: str = ""\n')
     names = ["00_start", "01_expert_discovery", "02_steering", "03_other"]
-    rows = workbook.plan(names)
+    rows = sweep.plan_workbook(names)
     runs = [row["run"] for row in rows]
     assert [row["after"] for row in rows[:3]] == [[], runs[:1], runs[:2]]
+    assert sweep.status(rows).to_dict("list") == {"run": runs, "notebook": names, "status": ["planned"] * 4}
     assert rows[3]["after"] == runs[:2]  # 02 has another name here
     assert all(row["given"] == {"interactive": False} and row["default"] for row in rows)
 
 
 def test_two_at_once_keep_the_order_that_reading_asks_for_and_go_on_after_a_failure(home, monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # a Dask cluster of another test leaves its own behind
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     write_notebook(home, "00_start", PARAMETERS, NOTE)
     write_notebook(home, "01_expert_discovery", PARAMETERS, NOTE, "1 / 0")
     write_notebook(home, "02_steering", PARAMETERS + 'experts_run: str = ""\n', NOTE)
@@ -60,7 +61,7 @@ def test_two_at_once_keep_the_order_that_reading_asks_for_and_go_on_after_a_fail
     lines = [" ".join(line.split()[:2]) for line in log(home)]
     assert lines[:2] == ["start 00", "end 00"]
     assert lines.index("start 02") > lines.index("end 01")
-    share = max(1, sweep._cores() // 2)
+    share = max(1, executors.cores() // 2)
     threads = {line.split()[1]: line.split()[2] for line in log(home) if line.startswith("start")}
     assert threads["00"] == "all" and threads["01"] == threads["04"] == str(share)
     assert threads["02"] in (str(share), "all"), "all where 04 has ended before 01"
@@ -86,7 +87,7 @@ def test_a_complete_workbook_is_skipped_at_once_and_is_the_latest_again(home):
     marker = next(home.glob("data/results/*/*/01-*/run.json"))
     asked = json.loads(marker.read_text())["asked"]
     code = (
-        "import sys; from helpers.running import workbook; table = workbook.execute();"
+        "import sys; from helpers.running import sweep; table = sweep.execute_workbook();"
         "print(*table.status, 'papermill' in sys.modules, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=home)

@@ -1,7 +1,10 @@
-"""Progress bars for the person who watches, and for nobody else."""
+"""Progress for the person who watches, and for nobody else: bars, and lines above them."""
 
+import logging
 import os
+import sys
 from collections.abc import Iterable
+from types import SimpleNamespace
 
 from tqdm.auto import tqdm
 
@@ -18,3 +21,12 @@ def progress(iterable: Iterable | None = None, label: str = "", total: int | Non
     if not bar.disable:
         _shown[:] = [bar]
     return bar
+
+
+def tell() -> None:
+    """Put the package's messages of progress on stderr, with the time of day; without this call it is quiet."""
+    log, above = logging.getLogger("helpers"), lambda text: tqdm.write(text, file=sys.stderr, end="")
+    lines = logging.StreamHandler(SimpleNamespace(write=above))  # whatever stderr is at that moment
+    lines.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    log.setLevel(logging.INFO)
+    log.handlers[:] = [lines]

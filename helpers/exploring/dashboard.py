@@ -14,7 +14,7 @@ import pandas as pd
 
 from helpers.drawing import charts
 from helpers.exploring.explorer import Explorer, Setting
-from helpers.exploring.widgets import Knob, Maps, kept, newest, rested
+from helpers.exploring.widgets import Knob, Maps, kept, rested
 from helpers.steering import methods
 
 GLYPHS = dict(zip(charts.MARKERS, "●■▲◆▼✚✖★"))
@@ -46,10 +46,10 @@ class _Dashboard:
         self.knobs = {name: Knob(name, *choice) for name, choice in self._choices(start).items()}
         self.knobs["sentence"].menu.layout.width = "460px"
         self._offer_sizes(start.size)
-        draw, *steps = (partial(self._guarded, x) for x in (self._draw, self._numbers, self._neighbours, self._write))
-        for step in (self._draw, *steps):
+        steps = [partial(self._guarded, x) for x in (self._draw, self._numbers, self._neighbours, self._write)]
+        for step in (self._draw, *steps[1:]):
             step()
-        self._observe(newest(draw), rested(steps), rested(steps[1:2], pause=0.05))
+        self._observe(rested(steps[:1], pause=0), rested(steps[1:]), rested(steps[2:3], pause=0.05))
 
     def _choices(self, start: Setting) -> dict[str, tuple]:
         """The options of each control, and the one that it starts with."""
@@ -98,7 +98,7 @@ class _Dashboard:
         """What the controls ask for now."""
         return Setting(*(self.knobs[name].value for name in Setting._fields))
 
-    def _guarded(self, draw: Callable[[], None], *_: object) -> None:
+    def _guarded(self, draw: Callable[[], None]) -> None:
         """Draw; an error is told here, since JupyterLab shows nowhere what goes wrong in a callback."""
         try:
             draw()

@@ -90,16 +90,15 @@ class Explorer:
 
     def title(self, setting: Setting) -> str:
         """The setting in words: `overwrite toward A1, k = 20, layer 3`."""
-        toward, method, size, _ = self._plan(setting)
+        method, toward, *options = self._plan(setting)
         name, _ = self.sizes(method)
-        sized = f", {name} = {size}" if size else ", all units" if name else ""
+        sized = f", {name} = {setting.size}" if name in dict(options) else ", all units" if name else ""
         return f"{method.replace('_', ' ')}{f' toward {toward}' if toward else ''}{sized}, layer {setting.layer}"
 
     def edits(self, setting: Setting) -> list:
         """The edits of a setting, fitted once."""
-        toward, method, size, block = plan = self._plan(setting)
-        options = ({self.sizes(method)[0]: size} if size else {}) | ({} if block is None else {"block": block})
-        fit = partial(methods.fit, method, self.fitting, toward or None, seed=self.seed, **options)
+        method, toward, *options = plan = self._plan(setting)
+        fit = partial(methods.fit, method, self.fitting, toward, seed=self.seed, **dict(options))
         return self._once(("edits", *plan), fit)
 
     def points(self, setting: Setting, strengths: Sequence[float] = ()) -> pd.DataFrame:
@@ -171,14 +170,15 @@ class Explorer:
         return f"Its translation comes first {counts} after."
 
     def _plan(self, setting: Setting) -> tuple:
-        """What of a setting the edits hang on: (toward, method, size, block), empty where it plays no part."""
+        """What of a setting its edits hang on: the method, the language steered to or None, and each option."""
         known(setting.toward, self.fitting.languages, "sentences in")
         known(setting.layer, self.layers, "layer that an edit reaches")
         name, _ = self.sizes(setting.method)
+        options = [(name, setting.size)] if name and setting.size else []
+        if "block" in signature(methods.METHODS[setting.method]).parameters:
+            options.append(("block", setting.layer - 1))
         neutral = setting.method in ("erase", "leace")  # they favour no language
-        takes_block = "block" in signature(methods.METHODS[setting.method]).parameters
-        block = setting.layer - 1 if takes_block else None
-        return "" if neutral else setting.toward, setting.method, setting.size if name else 0, block
+        return setting.method, None if neutral else setting.toward, *options
 
     def _states(self, setting: Setting, strengths: Sequence[float]) -> list[Activations]:
         embed = partial(activations.embed, self.lm, self.table, [setting.layer])
@@ -199,13 +199,14 @@ class Explorer:
 
     def _under(self, key: tuple, setting: Setting, strengths: Sequence[float], made: Callable[[], Any]) -> list:
         """What `made` returns under the setting's edits at each strength; untouched, it is the same for all."""
+
+        def measured(strength: float) -> Any:
+            with steered(self.lm, self.edits(setting) if strength else [], strength):
+                return made()
+
         plan = self._plan(setting)
         keys = [(*key, *(plan if strength else ()), round(strength, 6)) for strength in strengths]
-        return [self._once(at, partial(self._steered, setting, at[-1], made)) for at in keys]
-
-    def _steered(self, setting: Setting, strength: float, made: Callable[[], Any]) -> Any:
-        with steered(self.lm, self.edits(setting) if strength else [], strength):
-            return made()
+        return [self._once(at, partial(measured, at[-1])) for at in keys]
 
     def _once(self, key: tuple, made: Callable[[], Any]) -> Any:
         """The answer kept under the key, or the one that is made now; beyond `_KEPT` the one unused longest goes."""

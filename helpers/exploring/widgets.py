@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from html import escape
 from io import BytesIO
-from typing import Any
 
 import ipywidgets
 import numpy as np
@@ -40,13 +39,13 @@ def strength_slider(
         raise ValueError(f"points at {len(grid)} strengths from {grid[0]:g} to {grid[-1]:g} but none at 0; add them")
     maps, words = Maps(0.0, grid, (4.4, 4.0)), ipywidgets.HTML()
 
-    def draw(strength: float) -> None:
+    def draw() -> None:
         maps.show(1)
-        words.value = f"<p role='status'>{escape(_sentence(points, metrics, by, strength))}</p>"
+        words.value = f"<p role='status'>{escape(_sentence(points, metrics, by, maps.slider.value))}</p>"
 
     maps.stage(points, by, shade=shade)
-    draw(0.0)
-    maps.slider.observe(newest(draw), "value")
+    draw()
+    maps.slider.observe(rested([draw], pause=0), "value")
     return kept("strength", ipywidgets.VBox([maps.control, ipywidgets.HBox(maps.images), words]))
 
 
@@ -118,26 +117,11 @@ class Knob(ipywidgets.HBox):
         self.menu.value = value
 
 
-def newest(draw: Callable[[Any], None]) -> Callable[[dict], None]:
-    """Return an observer that draws the newest value once the messages at hand are read; at once where no loop runs."""
-    waiting: list = []
-
-    def observe(change: dict) -> None:
-        idle = not waiting
-        waiting[:] = [change["new"]]
-        if not (loop := _loop()):
-            draw(waiting.pop())
-        elif idle:
-            loop.call_soon(lambda: draw(waiting.pop()))
-
-    return observe
-
-
 def rested(steps: Sequence[Callable[[], None]], pause: float = 0.5) -> Callable[[dict], None]:
     """Return an observer that takes the steps one by one once `pause` seconds have passed without a new value.
 
     A value that arrives between two steps starts them over, so that slow steps hold the hand up for one of them at
-    most. Where no loop runs all are taken at once.
+    most. Without a pause they are taken once the messages at hand are read; where no loop runs, at once.
     """
     waiting: list[asyncio.Task] = []
 
@@ -148,13 +132,15 @@ def rested(steps: Sequence[Callable[[], None]], pause: float = 0.5) -> Callable[
             await asyncio.sleep(_BREATH)
 
     def observe(_: dict) -> None:
-        if loop := _loop():
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            for step in steps:
+                step()
+        else:
             for task in waiting:
                 task.cancel()
             waiting[:] = [loop.create_task(take())]
-        else:
-            for step in steps:
-                step()
 
     return observe
 
@@ -168,13 +154,6 @@ def kept(name: str, box: ipywidgets.Box) -> ipywidgets.Box:
         widget.close()
     _boxes[name] = box
     return box
-
-
-def _loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _sentence(points: pd.DataFrame, metrics: pd.DataFrame, by: str, strength: float) -> str:

@@ -101,10 +101,16 @@ def refuse_absent(name: str) -> None:
         raise _absent(name, "the hub is off")
 
 
+def series() -> dict[str, Path]:
+    """The folders of the mini series here, by name: one that is shipped with the code goes before one trained here."""
+    places = [DATA / "cache" / "models", SHIPPED]  # the last found counts
+    return {folder.name: folder for place in places for folder in place.glob("mini*") if folder.is_dir()}
+
+
 def _folder(name: str, root: Path = Path()) -> Path | None:
     """The folder of a mini series, or else the folder named, seen from `root`; None where there is neither."""
-    places = [SHIPPED / name, DATA / "cache" / "models" / name] if re.fullmatch(r"mini[\w.-]*", name) else []
-    return next((path for path in [*places, root / os.path.expanduser(name)] if path.is_dir()), None)
+    named = root / os.path.expanduser(name)
+    return series().get(name) or (named if named.is_dir() else None)
 
 
 def _local(name: str) -> Path | None:
@@ -144,8 +150,8 @@ def _absent(name: str, why: str) -> LookupError:
 
 def _here() -> list[str]:
     """The names of the models on this machine: mini series, and what the hub's cache holds."""
-    cached = [path.name[8:].replace("--", "/") for path in Path(constants.HF_HUB_CACHE).glob("models--*")]
-    return [path.name for place in (SHIPPED, DATA / "cache" / "models") for path in place.glob("mini*")] + cached
+    cached = Path(constants.HF_HUB_CACHE).glob("models--*")
+    return [*series(), *(path.name.removeprefix("models--").replace("--", "/") for path in cached)]
 
 
 def _refs(name: str) -> dict[str, str]:

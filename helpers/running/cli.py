@@ -36,6 +36,14 @@ _PLAIN = {"add_completion": False, "pretty_exceptions_enable": False, "no_args_i
 app = typer.Typer(cls=_Commands, help=__doc__.splitlines()[0], **_PLAIN)
 
 
+def _close(table, facts: str) -> None:
+    """Print what failed, then the facts; exit code 1 unless every run of the table is complete."""
+    for row in table[table.status == "failed"].itertuples():
+        typer.echo(f"\n{row.notebook} {row.run}: {row.error}", err=True)
+    typer.echo(f"\n{facts}")
+    raise typer.Exit(int(not table.status.isin(["completed", "skipped"]).all()))
+
+
 @app.command()
 def run(
     name: str = typer.Argument(help="a notebook's name, such as 01_expert_discovery, or its path"),
@@ -44,7 +52,8 @@ def run(
     force: bool = typer.Option(False, "--force", help="run again although the same run is complete"),
 ) -> None:
     """Execute one notebook headless with checked parameters."""
-    from helpers.running import progress, runner
+    from helpers.common import progress
+    from helpers.running import runner
     from helpers.running.parameters import inspect, read_options
 
     progress.tell()
@@ -57,18 +66,17 @@ def run(
 def workbook(
     force: bool = typer.Option(False, "--force", help="run again what is complete"),
     workers: int = typer.Option(2, min=1, help="notebooks at a time, where none reads what the other writes"),
+    dry_run: bool = typer.Option(False, "--dry-run", help="print the table of runs, start none"),
 ) -> None:
     """Execute every notebook with its defaults, and close with a table."""
-    from helpers.running import progress
-    from helpers.running import workbook as whole
+    from helpers.common import progress
+    from helpers.running import sweep as sweeps
 
+    if dry_run:
+        return typer.echo(sweeps.status(sweeps.plan_workbook()).to_string(index=False))
     progress.tell()
-    table = whole.execute(force=force, workers=workers)
-    failed = table[table.status == "failed"]
-    for message in failed.message:
-        typer.echo(f"\n{message}", err=True)
-    typer.echo("\n" + table.drop(columns="message").to_string(index=False))
-    raise typer.Exit(int(len(failed) > 0))
+    table = sweeps.execute_workbook(force=force, workers=workers)
+    _close(table, table[["notebook", "seconds", "status"]].to_string(index=False))
 
 
 @app.command()
@@ -91,23 +99,20 @@ def sweep(
     job_script: bool = typer.Option(False, "--job-script", help="print the script each job of --cluster would be"),
 ) -> None:
     """Run notebooks over a grid of parameters; what is complete is not run again."""
-    from helpers.running import executors, grids, progress, records
+    from helpers.common import progress
+    from helpers.running import executors, grids, records
     from helpers.running import sweep as sweeps
 
     given = grids.read(cluster, executors.PROFILE) if cluster else {"workers": workers, "cores": threads}
     profile = executors.check(given)
-    if job_script or dry_run:
-        typer.echo(executors.job_script(profile) if job_script else sweeps.status(file).to_string(index=False))
-        return
+    if job_script:
+        return typer.echo(executors.job_script(profile))
+    if dry_run:
+        return typer.echo(sweeps.status(sweeps.plan(file)).to_string(index=False))
     progress.tell()
-    options = {"slots": profile["workers"], "threads": profile["cores"], "gpus": executors.gpus(profile)}
-    with executors.pool(profile) as executor:
-        table = sweeps.execute(file, executor, retry_failed=retry_failed, **options)
-    for row in table[table.status == "failed"].itertuples():
-        typer.echo(f"\n{row.notebook} {row.run}: {row.error}", err=True)
+    table = sweeps.execute(file, profile, retry_failed=retry_failed)
     counts = ", ".join(f"{count} {status}" for status, count in table.status.value_counts().items())
-    typer.echo(f"\n{counts}; manifest and records: {records.home(Path(file).stem)}")
-    raise typer.Exit(int((table.status != "completed").any()))
+    _close(table, f"{counts}; manifest and records: {records.home(Path(file).stem)}")
 
 
 @app.command()
@@ -121,10 +126,10 @@ def summary(
 ) -> None:
     """Write means and intervals over a sweep's runs beside its YAML file, with their provenance."""
     from helpers import ROOT
-    from helpers.running import summaries
+    from helpers.running import records
 
     options = {"value": value, "over": over, "contrast": contrast, "folder": ROOT / "notebooks" / "sweeps"}
-    typer.echo(summaries.write(name, table, keys.split(","), **options))
+    typer.echo(records.write_summary(name, table, keys.split(","), **options))
 
 
 @app.command()
@@ -174,11 +179,15 @@ def prefetch(
 
 
 @app.command()
-def pretrain(name: str = typer.Argument("mini", help="a mini model, such as mini or mini-seed1")) -> None:
-    """Train a mini model on the world; skipped when its checkpoints are there, resumed when it was stopped."""
+def pretrain(
+    names: list[str] = typer.Argument(None, help="mini models, such as mini-seed1; default: the two that are shipped"),
+) -> None:
+    """Train mini models on the world: the shipped ones anew into data/models, others into the cache unless there."""
     from helpers.world import mini
 
-    typer.echo(mini.ensure(name))
+    shipped = ("mini", "mini-encoder")
+    for name in names or shipped:
+        typer.echo(mini.pretrain(name) if name in shipped else mini.ensure(name))
 
 
 @app.command()

@@ -16,6 +16,7 @@ import pandas as pd
 
 from helpers import DATA, HOUSE
 from helpers.corpora import loading, registry
+from helpers.running import executors
 
 SCRIPTS = {  # a letter of each script that the corpora are written in
     "Latin": "a", "Greek": "α", "Cyrillic": "я", "Armenian": "ա", "Georgian": "ა", "Hebrew": "א", "Arabic": "ع",
@@ -57,16 +58,12 @@ def _extras() -> tuple[str, str, str]:
 
 
 def _threads() -> tuple[str, str, str]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    asked = os.environ.get("OMP_NUM_THREADS", "")
+    cores, asked = executors.cores(), os.environ.get("OMP_NUM_THREADS", "")
     found = f"{asked or 'as many threads as cores'} for {cores} cores"
-    if asked.isdigit() and int(asked) > cores:
-        return "note", found, f"more threads than cores slow each other down: export OMP_NUM_THREADS={cores}"
-    return (
-        ("note", found, "unset OMP_NUM_THREADS for a single run")
-        if asked not in ("", str(cores))
-        else ("ok", found, "")
-    )
+    if asked in ("", str(cores)):
+        return "ok", found, ""
+    more = f"more threads than cores slow each other down: export OMP_NUM_THREADS={cores}"
+    return "note", found, more if asked.isdigit() and int(asked) > cores else "unset OMP_NUM_THREADS for a single run"
 
 
 def _memory() -> tuple[str, str, str]:

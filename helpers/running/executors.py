@@ -1,8 +1,9 @@
-"""Where runs are executed: in this process, on this machine's cores, or as jobs of SLURM, PBS or LSF.
+"""Where runs are waited for: in this process, in threads of it, or in jobs of SLURM, PBS or LSF.
 
 Every place is an executor with `submit(function, *arguments) -> Future`, so that what is repeated does not know where.
-A worker does one thing at a time; the tasks of one that is lost go to another. Workers and scheduler speak over TLS
-with keys made for the occasion, because whoever reaches an open Dask port can run code as its owner.
+On this machine a thread is enough, since the kernel of a run is a process of its own. Jobs are Dask's: one does one run
+at a time, and the runs of a lost one go to another. They and their scheduler speak over TLS with keys made for the
+occasion, because whoever reaches an open Dask port can run code as its owner.
 """
 
 import importlib
@@ -13,12 +14,13 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from helpers import ROOT
 from helpers.common.lookup import known
+from helpers.running import kernels
 
 PROFILE = {  # keys of a profile and their types
     "cluster": str,  # local, slurm, pbs or lsf
@@ -34,9 +36,9 @@ PROFILE = {  # keys of a profile and their types
     "interface": str,  # network interface, such as ib0
     "spool": str,  # a folder that all nodes see, for keys; default: data/cache/cluster
 }
+ALONE = {"cluster": "local", "workers": 1, "cores": 1, "gpus": False}  # the defaults: one run after the other
 JOBS = {"slurm": ("SLURMCluster", "sbatch"), "pbs": ("PBSCluster", "qsub"), "lsf": ("LSFCluster", "bsub")}
 LOST = 3  # workers that may vanish under one task before it is given up
-_UNSEEN = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # nothing to see without a key
 _log = logging.getLogger(__name__)
 
 
@@ -55,8 +57,8 @@ class Inline(Executor):
 
 def check(profile: Mapping) -> dict:
     """The profile with defaults; ValueError or LookupError for what no cluster can make of it."""
-    full = {"cluster": "local", "workers": 1, "cores": 1, "gpus": False, "directives": [], "setup": []}
-    full |= {"spool": str(ROOT / "data" / "cache" / "cluster")} | dict(profile)
+    spool = str(ROOT / "data" / "cache" / "cluster")
+    full = ALONE | {"directives": [], "setup": [], "spool": spool} | dict(profile)
     queued = known(full["cluster"], ["local", *JOBS], "cluster") != "local"
     if min(full["workers"], full["cores"]) < 1:
         raise ValueError(f"{full['workers']} workers of {full['cores']} cores; give at least 1 of each")
@@ -73,23 +75,21 @@ def check(profile: Mapping) -> dict:
 
 @contextmanager
 def pool(profile: Mapping) -> Iterator[Executor]:
-    """An executor of a checked profile: in this process for one local worker, else Dask's, closed on leaving."""
-    local = profile["cluster"] == "local"
-    if local and profile["workers"] == 1:
-        yield Inline()
+    """The executor of a checked profile, closed on leaving; Ctrl-C ends the kernels of this process as well."""
+    if profile["cluster"] == "local":
+        with ThreadPoolExecutor(profile["workers"]) as threads, kernels.interruptible():
+            yield Inline() if profile["workers"] == 1 else threads
         return
-    if not local and not shutil.which(submit := JOBS[profile["cluster"]][1]):
+    if not shutil.which(submit := JOBS[profile["cluster"]][1]):
         raise RuntimeError(f"no {submit} here; start the sweep where jobs can be submitted from")
     distributed, dask = _imported("distributed"), _imported("dask")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters arrives as an outcome
     settings = {"distributed.scheduler.allowed-failures": LOST - 1, "distributed.scheduler.http.routes": []}
-    needs = {"resources": {"GPU": 1}} if profile["gpus"] and not local else {}
-    with dask.config.set(settings), (_workers if local else _jobs)(profile) as cluster:
-        if not local:
-            _log.info("submitting %d jobs; they write their logs to %s", profile["workers"], profile["spool"])
-            cluster.adapt(minimum_jobs=profile["workers"], maximum_jobs=profile["workers"])  # replaces jobs that end
+    with dask.config.set(settings), _jobs(profile) as cluster:
+        _log.info("submitting %d jobs; they write their logs to %s", profile["workers"], profile["spool"])
+        cluster.adapt(minimum_jobs=profile["workers"], maximum_jobs=profile["workers"])  # replaces jobs that end
         with distributed.Client(cluster) as client:
-            yield client.get_executor(pure=False, retries=0, **needs)
+            yield client.get_executor(pure=False, retries=0, **{"resources": {"GPU": 1}} if profile["gpus"] else {})
 
 
 def job_script(profile: Mapping) -> str:
@@ -99,16 +99,9 @@ def job_script(profile: Mapping) -> str:
         return cluster.job_script()
 
 
-def worker_index() -> int | None:
-    """Number of the local Dask worker that this code runs on, from 0; None outside of one."""
-    if "distributed" not in sys.modules:
-        return None
-    from distributed import get_worker
-
-    try:
-        return int(get_worker().name)
-    except ValueError:  # no worker, or one of a queueing system
-        return None
+def cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus(profile: Mapping) -> list[str]:
@@ -126,13 +119,6 @@ def gpus(profile: Mapping) -> list[str]:
     if len(found) < profile["workers"]:
         raise ValueError(f"{profile['workers']} workers but {len(found)} GPUs; ask for at most one worker a GPU")
     return found
-
-
-def _workers(profile: Mapping):
-    """A running cluster of workers on this machine."""
-    size = {"n_workers": profile["workers"], "threads_per_worker": 1, "memory_limit": 0, "scheduler_kwargs": _UNSEEN}
-    cluster = _imported("distributed").LocalCluster
-    return cluster(**size, host="127.0.0.1", protocol="tls", security=True, silence_logs=logging.CRITICAL)
 
 
 def _jobs(profile: Mapping):
@@ -154,7 +140,7 @@ def _jobs(profile: Mapping):
         shared_temp_directory=profile["spool"],
         protocol="tls://",
         security=True,
-        scheduler_options=_UNSEEN,
+        scheduler_options={"dashboard": False, "dashboard_address": "127.0.0.1:0"},  # nothing to see without a key
     )
 
 

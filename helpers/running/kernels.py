@@ -5,20 +5,24 @@ Papermill and its company are imported where a kernel starts, since a run that i
 
 import logging
 import os
+import re
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from weakref import WeakSet
 
+from tqdm import tqdm
+
 from helpers.common import store
-from helpers.running import progress
 
 SHORT = "/tmp" if os.name == "posix" else None  # a folder for sockets, whose paths must stay below 104 characters
 _STARTED: WeakSet = WeakSet()  # the kernels of this process
 _STOPPED = threading.Event()
+_log = logging.getLogger(__name__)
 
 
 def execute(source: Path, partial: Path, given: Mapping, home: Path, environment: Mapping[str, str], scratch: Path):
@@ -36,7 +40,7 @@ def execute(source: Path, partial: Path, given: Mapping, home: Path, environment
     options = {"kernel_name": "python3", "language": "python", "start_timeout": 120, "store_widget_state": False}
     options |= {"parameters": dict(given), "kernel_manager_class": kind(scratch, home, environment)}
     try:
-        with store.room_for(partial), progress.headings(source) as reached:
+        with store.room_for(partial), headings(source) as reached:
             options |= {"progress_bar": False, "on_cell_start": reached}
             # in a thread: an interrupt may get lost in a callback of the event loop, and reaches the main thread only
             with ThreadPoolExecutor(1) as thread, interruptible():
@@ -53,6 +57,26 @@ def execute(source: Path, partial: Path, given: Mapping, home: Path, environment
         if cell.cell_type == "code" and cell.metadata.papermill.status != "completed":
             raise _failure(partial, index, "the notebook left early (sys.exit?); let it run to its last cell")
     return book
+
+
+@contextmanager
+def headings(source: Path) -> Iterator[Callable]:
+    """What nbclient calls at each cell of a notebook, to tell its heading and the seconds that came before it.
+
+    Only a run that is alone in its process, and has a terminal, shows a bar: those of several would overwrite another.
+    """
+    started, alone = time.time(), threading.current_thread() is threading.main_thread()
+    with tqdm(desc=source.stem, unit="cell", leave=False, disable=None if alone else True) as bar:
+
+        def reached(cell: dict, cell_index: int) -> None:
+            heading = re.match(r"#+ (.+)", cell["source"] if cell["cell_type"] == "markdown" else "")
+            if heading and bar.disable:
+                _log.info("%s +%.0f s: %s", source.stem, time.time() - started, heading[1])
+            elif heading:
+                bar.set_postfix_str(heading[1])
+            bar.update(cell_index - bar.n)
+
+        yield reached
 
 
 def kind(scratch: Path, home: Path, environment: Mapping[str, str]) -> type:

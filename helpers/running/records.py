@@ -1,6 +1,7 @@
 """Records of runs: a small file for each, written when it starts and when it ends, and the tables made of them.
 
-A sweep that is killed loses nothing, because nothing is kept in memory alone.
+A sweep that is killed loses nothing, because nothing is kept in memory alone. Results are not committed, summaries are:
+a CSV of means and intervals that anybody can read, and a JSON of the same name that tells where they came from.
 """
 
 import json
@@ -8,13 +9,13 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from helpers import DATA
-from helpers.common import results, store
+from helpers.common import results, stats, store
 from helpers.common.lookup import known
 
 COLUMNS = (
@@ -26,11 +27,10 @@ _BLANK = {"started": "", "seconds": 0.0, "attempts": 0, "completed": 0.0, "error
 
 def manifest(name: str) -> pd.DataFrame:
     """Table of a sweep's runs, one row each, in order: what their records say now. LookupError for an unknown sweep."""
-    base = home(name).parent
-    known(name, [path.parent.name for path in base.glob("*/sweep.json")], "sweep that was started")
-    runs = json.loads((base / name / "sweep.json").read_text(encoding="utf-8"))["runs"]
+    place = home(known(name, sweeps(), "sweep that was started")) / "sweep.json"
+    runs = json.loads(place.read_text(encoding="utf-8"))["runs"]
     records = [read({"sweep": name, "run": run}) for run in runs]
-    frame = pd.DataFrame([record for record in records if record], columns=list(COLUMNS))
+    frame = pd.DataFrame(list(filter(None, records)), columns=list(COLUMNS))
     texts = {column: frame[column].map(json.dumps) for column in ("parameters", "versions")}
     lists = {column: frame[column].map(", ".join) for column in ("reads", "outputs")}
     return frame.assign(**texts, **lists).astype({"seconds": float, "attempts": int})
@@ -39,11 +39,9 @@ def manifest(name: str) -> pd.DataFrame:
 def gather(name: str, filename: str) -> pd.DataFrame:
     """One table of that name from all completed runs of a sweep, the run and its varied parameters as first columns."""
     done = manifest(name).query("status == 'completed'").reset_index(drop=True)
-    given = pd.DataFrame([json.loads(text) for text in done.parameters])
-    varied = given[[key for key in given if given[key].map(repr).nunique() > 1]]
-    varied = varied.map(lambda value: str(value) if isinstance(value, list | dict) else value)
+    given = varied(map(json.loads, done.parameters)).map(lambda v: str(v) if isinstance(v, list | dict) else v)
     tables = []
-    for row, values in zip(done.itertuples(), varied.to_dict("records")):
+    for row, values in zip(done.itertuples(), given.to_dict("records")):
         if (path := Path(row.folder, filename)).exists():
             table = store.read_table(path)
             keys = {"run": row.run} | {key: value for key, value in values.items() if key not in table}
@@ -51,6 +49,40 @@ def gather(name: str, filename: str) -> pd.DataFrame:
     if not tables:
         raise LookupError(f"no completed run of sweep {name!r} has {filename!r}; {len(done)} have completed")
     return pd.concat(tables, ignore_index=True)
+
+
+def varied(given: Iterable[Mapping]) -> pd.DataFrame:
+    """The parameters that are not the same in all runs, a column each; NaN where a run has no such parameter."""
+    frame = pd.DataFrame(list(given), dtype=object)
+    return frame.loc[:, frame.map(repr).nunique() > 1]
+
+
+def summarise(table: pd.DataFrame, keys: Sequence[str], *, value: str, over: str, contrast: str = "") -> pd.DataFrame:
+    """table[*keys, value, low, high, n]: the mean over the groups of `over`, whose number is n, and its t interval.
+
+    A group is what is independent of the others, such as the training of a model; each counts the same, however many
+    rows it has. With one group there is no interval (NaN). `contrast` is one of the keys: rows follow for its first
+    level less each other level (`stats.contrasts`), differences taken within a group.
+    """
+    for name in filter(None, [*keys, value, over, contrast]):
+        known(name, list(table), "column")
+    each = table.groupby([*keys, over], sort=False, as_index=False)[value].mean()
+    return stats.by_group(stats.contrasts(each, contrast, value) if contrast else each, keys, value)
+
+
+def write_summary(
+    name: str, filename: str, keys: Sequence[str], *, value: str, over: str, folder: Path, contrast: str = ""
+) -> Path:
+    """The path of a sweep's summary, `<folder>/<name>-<table>.csv`, written with its provenance as JSON beside it."""
+    table, runs = gather(name, filename), manifest(name).query("status == 'completed'")
+    path = Path(folder) / f"{name}-{Path(filename).stem}.csv"
+    facts = dict(sweep=name, table=filename, keys=list(keys), value=value, over=over, rows=len(table))
+    facts |= {"contrast": contrast} if contrast else {}
+    made = dict(runs=runs.run.tolist(), commits=sorted(set(runs.commit)), seconds=round(float(runs.seconds.sum())))
+    found = summarise(table, keys, value=value, over=over, contrast=contrast)
+    store.write_text(path, found.to_csv(index=False, float_format="%.5g", lineterminator="\n"))
+    store.write_json(path.with_suffix(".json"), store.describe(facts) | made)
+    return path
 
 
 def completed(row: Mapping) -> str:
@@ -63,21 +95,19 @@ def completed(row: Mapping) -> str:
     error = _misread(reads, row["needs"])
     if not error and (before.get("status"), before.get("completed")) == ("completed", marker["completed"]):
         return "completed"
-    facts = {name: marker[name] for name in ("commit", "versions", "helpers", "seconds", "completed")}
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    facts["outputs"] = [file for file in files if file != results.MARKER and not file.startswith(".")]
+    outputs = [file for file in files if file != results.MARKER and not file.startswith(".")]
     commit = marker.get("sources", {}).get("commit", row["parameters"].get("revision", ""))
-    facts |= {"started": now(marker["started"]), "revision": commit, "reads": reads, "error": error}
-    return write(row, "failed" if error else "completed", **facts)
+    facts = {"started": now(marker["started"]), "revision": commit, "reads": reads, "outputs": outputs, "error": error}
+    return write(row, "failed" if error else "completed", **marker | facts)
 
 
 def write(row: Mapping, status: str, **facts: object) -> str:
     """The status, now on record beside what else is known of the run."""
-    origin = {name: value for name, value in store.describe().items() if name in ("commit", "versions", "helpers")}
     told = {name: row[name] for name in ("notebook", "run", "parameters", "folder")} | {"status": status}
     told |= {"model": row["parameters"].get("model", ""), "worker": f"{socket.gethostname()}:{os.getpid()}"}
-    fresh = _BLANK | origin | {"revision": row["parameters"].get("revision", "")}
-    store.write_json(_record(row), fresh | read(row) | told | facts)
+    fresh = _BLANK | store.describe() | {"revision": row["parameters"].get("revision", "")}
+    store.write_json(_record(row), fresh | read(row) | facts | told)
     return status
 
 
@@ -89,10 +119,15 @@ def read(row: Mapping) -> dict:
         return {}
 
 
+def markers() -> dict[str, dict]:
+    """What is on record of every completed run, by its id, the one last asked for at the end."""
+    found = [results.read_marker(path.parent) for path in DATA.glob(f"results/*/*/*/{results.MARKER}")]
+    return {run["run"]: run for run in sorted(found, key=lambda run: run["asked"])}
+
+
 def defaults() -> list[dict]:
     """What is on record of the newest completed run of each notebook with its default parameters, in order."""
-    markers = [results.read_marker(path.parent) for path in DATA.glob(f"results/*/*/*/{results.MARKER}")]
-    newest = {run["notebook"]: run for run in sorted(markers, key=lambda run: run["asked"]) if run["default"]}
+    newest = {run["notebook"]: run for run in markers().values() if run["default"]}
     if not newest:
         raise LookupError("no default run has completed; run first: python -m helpers workbook")
     return [newest[name] for name in sorted(newest)]
@@ -103,6 +138,11 @@ def show_figures(folder: Path) -> list[Path]:
     found = [path for run in defaults() for path in sorted((run["folder"] / "figures").glob("*.png"))]
     folder.mkdir(exist_ok=True)
     return [Path(shutil.copyfile(path, folder / path.name)) for path in found]
+
+
+def sweeps() -> list[str]:
+    """Names of the sweeps that were started."""
+    return [path.parent.name for path in home("*").parent.glob("*/sweep.json")]
 
 
 def home(name: str) -> Path:

@@ -9,12 +9,12 @@ import json
 import re
 import shutil
 import time
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import bleach
 import nbformat
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
 from PIL import Image
@@ -41,36 +41,26 @@ def write(what: str = "", out: Path | None = None) -> Path:
     name, rows = _rows(Path(what).stem if what.endswith(".yaml") else what)
     folder = Path(out) if out else DATA / "results" / "reports" / results.part(name)
     varied, shared = _parameters(rows)
-    gallery: dict[str, list] = {}
+    figures = []
     for row in rows:
-        row |= {"error": row["error"].replace(f"{ROOT}/", ""), "time": _duration(row["seconds"])}
+        row["error"] = row["error"].replace(f"{ROOT}/", "")
         row["page"] = _write_notebook(folder, row)
         about = ", ".join(f"{name} {row['parameters'][name]}" for name in varied if name in row["parameters"])
-        for figure, path, caption in _copied_figures(folder, row):
-            gallery.setdefault(figure, []).append((path, about or caption or row["notebook"]))
-    about = f"{len(rows)} runs, {_duration(sum(row['seconds'] for row in rows))} of work"
-    about += "".join(f"; helpers {row['helpers']}, commit {row['commit'][:10] or 'unknown'}" for row in rows[:1])
-    content = dict(name=name, about=about, counts=Counter(row["status"] for row in rows), shared=shared)
-    content |= dict(rows=rows, varied=varied, gallery=gallery, now=time.strftime("%Y-%m-%d %H:%M"))
-    return _write_page(folder / "index.html", title=f"Isogloss: {name}", **content)
+        figures += _copied_figures(folder, row, about)
+    content = dict(name=name, rows=rows, varied=varied, shared=shared, figures=figures)
+    return _write_page(folder / "index.html", title=f"Isogloss: {name}", now=time.strftime("%Y-%m-%d %H:%M"), **content)
 
 
 def _rows(what: str) -> tuple[str, list[dict]]:
     """Name of the report, and for each run what a record tells: notebook, run, status, seconds, parameters, folder."""
-    sweeps = [path.parent.name for path in (DATA / "results" / "sweeps").glob("*/sweep.json")]
-    if what in sweeps:
+    if what in records.sweeps():
         table = records.manifest(what)
         rows = table.assign(parameters=table.parameters.map(json.loads)).to_dict("records")
         return what, [row | {"folder": Path(row["folder"])} for row in rows]
-    if not what:
-        return "workbook", list(map(_row, records.defaults()))
-    runs = {path.parent.name: path.parent for path in DATA.glob(f"results/*/*/*/{results.MARKER}")}
-    return what, [_row(results.read_marker(runs[known(what, [*runs, *sweeps], "run or sweep with results")]))]
-
-
-def _row(marker: dict) -> dict:
-    """What a record tells, of a completed run's marker."""
-    return marker | {"status": "completed", "error": "", "started": records.now(marker["started"])}
+    runs = records.markers()
+    found = [runs[known(what, [*runs, *records.sweeps()], "run or sweep with results")]] if what else records.defaults()
+    told = {"status": "completed", "error": ""}
+    return what or "workbook", [run | told | {"started": records.now(run["started"])} for run in found]
 
 
 def _parameters(rows: list[dict]) -> tuple[list[str], dict]:
@@ -78,16 +68,11 @@ def _parameters(rows: list[dict]) -> tuple[list[str], dict]:
 
     Ids of earlier runs are left out of the first: they tell a reader nothing.
     """
-    seen: dict[str, list] = {}
-    for row in rows:
-        for name, value in row["parameters"].items():
-            seen.setdefault(name, []).append((row["notebook"], value))
-    varied = [
-        name
-        for name, found in seen.items()
-        if not name.endswith("_run") and any(a == b and x != y for a, x in found for b, y in found)
-    ]
-    return varied, {name: found[0][1] for name, found in seen.items() if all(v == found[0][1] for _, v in found)}
+    given = pd.DataFrame([row["parameters"] for row in rows], dtype=object)
+    texts = given.map(repr).where(given.notna())
+    differ = texts.groupby([row["notebook"] for row in rows]).nunique().max() > 1
+    varied = [name for name in given if differ[name] and not name.endswith("_run")]
+    return varied, {name: given[name].dropna().iloc[0] for name in given if texts[name].nunique() == 1}
 
 
 def _write_notebook(folder: Path, row: dict) -> str:
@@ -102,15 +87,16 @@ def _write_notebook(folder: Path, row: dict) -> str:
     return page
 
 
-def _copied_figures(folder: Path, row: dict) -> list[tuple[str, str, str]]:
-    """(name, path in the report, caption) of each figure of a run; the caption travels in the picture."""
+def _copied_figures(folder: Path, row: dict, about: str) -> list[dict]:
+    """Name, path in the report and caption of each figure: what the run is about, or what travels in the picture."""
     copied = []
     for source in sorted((row["folder"] / "figures").glob("*.png")):
         target = Path("figures", row["run"], source.name)
         (folder / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, folder / target)
         with Image.open(source) as image:
-            copied.append((source.stem, target.as_posix(), image.info.get("Description", "")))
+            caption = about or image.info.get("Description") or row["notebook"]
+        copied.append({"name": source.stem, "path": target, "caption": caption})
     return copied
 
 
@@ -146,8 +132,3 @@ def _output(output: Mapping) -> dict | None:
         html = re.sub(r"<(style|script)\b.*?</\1\s*>", "", "".join(data["text/html"]), flags=re.S | re.I)
         return output | {"data": data | {"text/html": html}}
     return output
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes else f"{seconds:.1f} s"

@@ -1,24 +1,24 @@
-"""Sweeps: the same notebooks over many parameters, on any back-end, so that being stopped loses nothing.
+"""Sweeps: the same notebooks over many parameters, anywhere, so that being stopped loses nothing.
 
 A run has an identity (its notebook, its parameters), and everything is filed under that: its results, its lock, its
 record, a small file written when it starts and when it ends. What is complete is not run again, by this or another.
+The workbook is the sweep of one point, the defaults, over every numbered notebook.
 """
 
 import logging
-import os
 import re
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from pathlib import Path
 
 import pandas as pd
 from filelock import Timeout
 
 from helpers import ROOT
-from helpers.common import results, store
+from helpers.common import progress, results, store
 from helpers.common.lookup import known
-from helpers.running import executors, grids, parameters, progress, records, runner
+from helpers.running import executors, grids, parameters, records, runner
 
 _KILLED = re.compile("kernel (was killed|died)", re.IGNORECASE)
 _PAUSE = 0.5  # seconds between looks at runs that another process is busy with
@@ -51,80 +51,97 @@ def plan(path: str | Path) -> list[dict]:
     return [row | {"sweep": path.stem} for row in rows.values()]
 
 
-def execute(path: str | Path, executor: Executor | None = None, **options: object) -> pd.DataFrame:
-    """The manifest of a sweep once every run has been performed, with the options of `perform`."""
+def plan_workbook(names: Sequence[str] = (), force: bool = False) -> list[dict]:
+    """The runs of notebooks, or of all, with their defaults: each after the first and after those that it reads.
+
+    The first prepares what all others share. A parameter such as `edits_run` tells whose results a notebook reads.
+    """
+    runs = {name: runner.plan(runner.resolve(name), {}) for name in names or runner.listed()}
+    for name, row in runs.items():
+        read = {next(iter(runs)), *(results.READERS.get(parameter) for parameter in row["parameters"])} - {name}
+        after = [run["run"] for other, run in runs.items() if other in read]
+        row |= {"sweep": "workbook", "needs": [], "after": after, "asked": True, "force": force}
+    return list(runs.values())
+
+
+def execute(path: str | Path, profile: Mapping = executors.ALONE, *, retry_failed: bool = False) -> pd.DataFrame:
+    """The manifest of a sweep once every run has been performed, with a profile as `executors.check` returns it."""
     rows, name = plan(path), _resolve(path).stem
-    perform(name, rows, executor or executors.Inline(), **options)
+    perform(name, rows, profile, retry_failed=retry_failed)
     store.write_table(records.home(name) / "manifest.parquet", records.manifest(name))
     return records.manifest(name)
 
 
-def perform(
-    name: str,
-    rows: Sequence[dict],
-    executor: Executor,
-    *,
-    slots: int = 1,
-    retry_failed: bool = False,
-    threads: int = 1,
-    gpus: Sequence[str] = (),
-) -> dict[str, str]:
+def execute_workbook(names: Sequence[str] = (), *, force: bool = False, workers: int = 1) -> pd.DataFrame:
+    """Table [notebook, run, seconds, status, error] of the numbered notebooks, in order; status is as in `perform`.
+
+    At most `workers` run at once, each with its share of the cores. A notebook that fails stops none of the others.
+    """
+    rows = plan_workbook(names, force)
+    state = perform("workbook", rows, executors.ALONE | {"workers": workers, "cores": 0}, retry_failed=True)
+    table = pd.DataFrame([records.read(row) | {"status": state[row["run"]]} for row in rows])
+    table["seconds"] = table.seconds.where(table.status != "skipped", 0.0).round(1)
+    return table[["notebook", "run", "seconds", "status", "error"]]
+
+
+def perform(name: str, rows: Sequence[dict], profile: Mapping, *, retry_failed: bool = False) -> dict[str, str]:
     """What became of planned runs, by id: completed, skipped (it was complete), failed, or blocked by a failed one.
 
-    A run starts when all that it `needs` have completed and those it is `after` have ended, at most `slots` at a time;
-    one that another process is busy with is looked at again later, so that two sweeps share the work.
-    `threads` and `gpus` are as in `attempt`; 0 threads are a share of the cores, all for a run with none beside it.
+    A run starts when all that it `needs` have completed and those it is `after` have ended, at most one for each of the
+    profile's workers; one that another process is busy with is looked at again later, so that two sweeps share the
+    work. A kernel gets as many threads as the profile has `cores`, on every back-end, so that results are equal to the
+    last bit (0: its share of this machine's, all of them with no run beside it), and on this machine a GPU of its own.
     Runs that failed before stay failed unless `retry_failed`.
     """
-    store.write_json(records.home(name) / "sweep.json", store.describe() | {"runs": [row["run"] for row in rows]})
+    slots, gpus, aloud = range(profile["workers"]), executors.gpus(profile), _log.isEnabledFor(logging.INFO)
     queue, running, state = list(rows), {}, {}
-    aloud = _log.isEnabledFor(logging.INFO)
-    while queue or running:
-        queue = [row for row in queue if not _settle(row, state, retry_failed)]
-        chosen = [row for row in queue if {*row["after"]} <= {*state}][: slots - len(running)]
-        share = threads or (0 if len(chosen) == 1 and not running else max(1, _cores() // slots))
-        for row in chosen:
-            queue.remove(row)
-            running[executor.submit(attempt, row, share, gpus, aloud)] = row
-        for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
-            row = running.pop(future)
-            outcome = _outcome(future, row)
-            if outcome == "busy":
-                queue.append(row)
-                time.sleep(_PAUSE)
-            else:
-                state[row["run"]] = outcome
-                _log.info("%s %s %s, %d of %d", row["notebook"], row["run"], outcome, len(state), len(rows))
+    with executors.pool(profile) as pool:
+        store.write_json(records.home(name) / "sweep.json", store.describe() | {"runs": [row["run"] for row in rows]})
+        while queue or running:
+            queue = [row for row in queue if not _settle(row, state, retry_failed)]
+            free = sorted({*slots} - {slot for _, slot in running.values()})
+            chosen = list(zip([row for row in queue if {*row["after"]} <= {*state}], free))
+            share = profile["cores"] or (
+                0 if len(chosen) == 1 and not running else max(1, executors.cores() // len(slots))
+            )
+            for row, slot in chosen:
+                queue.remove(row)
+                told = dict.fromkeys(_THREADS, str(share)) if share else {}
+                told |= {"CUDA_VISIBLE_DEVICES": gpus[slot]} if gpus else {}
+                running[pool.submit(attempt, row, told, aloud)] = row, slot
+            for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
+                row, _ = running.pop(future)
+                outcome = _outcome(future, row)
+                if outcome == "busy":
+                    queue.append(row)
+                    time.sleep(_PAUSE)
+                else:
+                    state[row["run"]] = outcome
+                    _log.info("%s %s %s, %d of %d", row["notebook"], row["run"], outcome, len(state), len(rows))
     return state
 
 
-def attempt(row: Mapping, threads: int = 1, gpus: Sequence[str] = (), aloud: bool = False) -> str:
-    """What became of one run: completed, skipped, failed, or busy when another process is at it.
+def attempt(row: Mapping, environment: Mapping[str, str], aloud: bool = False) -> str:
+    """What became of one run, its kernel with this environment: as in `perform`, or busy when another process is at it.
 
-    A run whose kernel was killed is started once more. The kernel gets as many `threads` (0: all) on every back-end, so
-    that results are equal to the last bit, and of several `gpus` the one with its worker's number.
+    A run whose kernel was killed is started once more.
     """
-    environment = dict.fromkeys(_THREADS, str(threads)) if threads else {}
-    if gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = gpus[(executors.worker_index() or 0) % len(gpus)]
-    if aloud:
+    if aloud:  # in the log of a job
         progress.tell()
     try:
         with store.locked(row["run"]):
-            return _try(row, environment)
+            return _done(row) or _try(row, environment)
     except Timeout:
         return "busy"
 
 
-def status(path: str | Path) -> pd.DataFrame:
-    """Table [run, notebook, status, ...] of what a sweep would do: one column for each parameter that varies.
+def status(rows: Sequence[Mapping]) -> pd.DataFrame:
+    """Table [run, notebook, status, ...] of planned runs as they stand: one column for each parameter that varies.
 
     Status is completed, failed, running (somewhere, now), interrupted (its process is gone) or planned.
     """
-    rows = plan(path)
-    frame = pd.DataFrame([row["given"] for row in rows], dtype=object)
     head = pd.DataFrame([{"run": row["run"], "notebook": row["notebook"], "status": _status(row)} for row in rows])
-    return head.join(frame.loc[:, frame.map(repr).nunique() > 1].fillna(""))
+    return head.join(records.varied([row["given"] for row in rows]).fillna(""))
 
 
 def _resolve(path: str | Path) -> Path:
@@ -183,9 +200,7 @@ def _outcome(future: Future, row: Mapping) -> str:
 
 
 def _try(row: Mapping, environment: Mapping[str, str], last: bool = False) -> str:
-    """Execute a run, its record telling so before and after; no more is done for one that is complete by now."""
-    if status := _done(row):
-        return status
+    """What became of a run that is executed now, its record telling so before and after."""
     records.write(row, "running", started=records.now(), attempts=records.read(row).get("attempts", 0) + 1)
     started = time.time()
     try:
@@ -209,7 +224,3 @@ def _status(row: Mapping) -> str:
             return told.get(stated, "planned")
     except Timeout:
         return "running"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,9 +1,9 @@
-"""A sweep of small runs one after the other, and on a local cluster of two workers: equal tables, speed-up, overhead.
+"""A sweep of small runs one after the other, and two at a time: equal tables, speed-up, overhead.
 
 Run: python tests/bench/bench_sweep.py [runs]     (the first so many of the 24 of notebooks/sweeps/small.yaml)
 
 Overhead is what a run costs beyond its notebook: the workers' time less the notebooks', over the number of runs; the
-start of the cluster is in it.
+start of the command is in it.
 """
 
 import os
