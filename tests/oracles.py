@@ -131,3 +131,20 @@ def two_way_residuals(x):
     left = np.full(x.shape, np.nan)
     left[tuple(known.T)] = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
     return left
+
+
+def levenshtein(a, b):
+    """The fewest sounds inserted, deleted or replaced, by the recursion that defines it."""
+    if not a or not b:
+        return len(a) + len(b)
+    return min(levenshtein(a[1:], b) + 1, levenshtein(a, b[1:]) + 1, levenshtein(a[1:], b[1:]) + (a[0] != b[0]))
+
+
+def ldnd(first, second):
+    """LDND of two lists {meaning: words}, pair of meanings by pair of meanings."""
+    same, other = [], []
+    for m, words in first.items():
+        for n, others in second.items():
+            pairs = [levenshtein(a, b) / max(len(a), len(b)) for a in words for b in others]
+            (same if m == n else other).append(np.mean(pairs))
+    return np.mean(same) / np.mean(other)
