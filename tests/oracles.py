@@ -46,6 +46,24 @@ def abx_accuracy(embeddings, variant, distance="cosine", weights=None):
     return result
 
 
+def meaning_wins(embeddings):
+    """Wins [p, q, i, j] by cosine of meaning with A = (i, p), B = (j, p), X = (i, q): 1, or one half for a tie."""
+    units = embeddings / np.linalg.norm(embeddings, axis=2, keepdims=True)
+    near = np.einsum("qih,pjh->pqij", units, units)  # X in q to what lies in p
+    own = np.diagonal(near, axis1=2, axis2=3)[..., None]
+    return (own > near) + (own == near) / 2
+
+
+def variance_components(x):
+    """Components [language, meaning, rest] of a two-way table [language, sentence, hidden] from its mean squares."""
+    languages, sentences, _ = x.shape
+    mean, rows, columns = x.mean((0, 1)), x.mean(1), x.mean(0)
+    by_row = sentences * ((rows - mean) ** 2).sum() / (languages - 1)
+    by_column = languages * ((columns - mean) ** 2).sum() / (sentences - 1)
+    left = ((x - rows[:, None] - columns + mean) ** 2).sum() / ((languages - 1) * (sentences - 1))
+    return np.array([(by_row - left) / sentences, (by_column - left) / languages, left])
+
+
 def auroc(response, own):
     """Share of (own, other) pairs of rows that a response orders rightly, a tie counting half."""
     pairs = [(a > b) + (a == b) / 2 for a in response[own] for b in response[~own]]
