@@ -270,10 +270,8 @@ def test_language_declines_where_the_last_interval_lies_below_that_of_the_peak()
     assert "in no clear part" in findings.declines(course([0.8, 0.5], [0.8, 0.51]))[0]
 
 
-def test_two_models_of_different_depth_and_one_checkpoint_have_a_sentence_each():
+def test_two_models_of_different_depth_share_a_sentence():
     deep, flat = course([0.9, 0.6], [0.9, 0.4], [0.9, 0.3]), course([0.4, 0.5], [0.5, 0.9]).assign(model="n")
     said, table = findings.declines(pd.concat([deep, flat, flat.assign(variant="by meaning")], ignore_index=True))
     assert "3 of 3 layers of m, and at the end is largest in low ones; in 0 of 2 layers of n" in said
     assert len(said.split()) <= 40 and list(table.model) == ["m"] * 3 + ["n"] * 2
-    said, _ = findings.declines(course([0.9], [0.5], [0.4]))
-    assert said == "Language's share of variance in m is largest in low ones."

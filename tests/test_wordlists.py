@@ -111,7 +111,7 @@ def test_a_language_is_found_by_its_second_code_and_one_without_a_list_is_unknow
 def test_without_lists_the_measure_is_unknown_and_the_next_move_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("ISOGLOSS_DATA", str(tmp_path))
     monkeypatch.setattr(wordlists.loading, "DATA", tmp_path)
-    with pytest.warns(UserWarning, match="put the database's lists.txt at .*asjp/lists.txt"):
+    with pytest.warns(UserWarning, match="needs the database's lists.txt at .*asjp/lists.txt"):
         assert np.isnan(measures.measure(["lexical"], ["deu_Latn", "est_Latn"])["value"]).all()
 
 

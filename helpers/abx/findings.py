@@ -23,9 +23,6 @@ def declines(curves: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     found = pd.DataFrame({"peak": peak.accuracy, "at": peak.step, "last": last.accuracy})
     found = found.assign(fall=found["peak"] - found["last"], low=peak.low - last.high, high=peak.high - last.low)
     found["falls"] = (found.low > 0) & (found["at"] < last.step)
-    if curves["step"].nunique() == 1:
-        said = [f"{model} is {_left(part.droplevel(0))}" for model, part in last.groupby(level=0, sort=False)]
-        return f"Language's share of variance in {'; in '.join(said)}.", found.reset_index()
     said = [
         f"{part.falls.sum()} of {len(part)} layers of {model}, and at the end is {_left(last.loc[model])}"
         for model, part in found.groupby(level=0, sort=False)
@@ -35,25 +32,23 @@ def declines(curves: pd.DataFrame) -> tuple[str, pd.DataFrame]:
 
 def _left(last: pd.DataFrame) -> str:
     """Where in depth the share of language is largest, by the intervals of a table with one row a layer."""
-    last = last.sort_index()
-    top, halfway = last.accuracy.idxmax(), last.index[-1] / 2
-    end = last.index[-1] if top <= halfway else last.index[0]
-    if last.low[top] <= last.high[end]:
-        return "largest in no clear part"
-    return f"largest in {'low' if top <= halfway else 'deep'} ones"
+    top, layers = last.accuracy.idxmax(), last.index.sort_values()
+    low = top <= layers[-1] / 2
+    clear = last.low[top] > last.high[layers[-1 if low else 0]]
+    return f"largest in {('low ones' if low else 'deep ones') if clear else 'no clear part'}"
 
 
 def beyond(leads: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    """Whether a layer tells meaning better than the embeddings and the surface: a sentence, and the smallest leads.
+    """Whether a layer tells meaning better than the embeddings and the surface: a sentence, and the least clear lead.
 
     Yes where every lead over a baseline, of all triples and of those of one length, has an interval above 0, so that
-    no correction is due. table[model, layer, yes, baseline, triples, lead, low, high]: the least certain lead of each.
+    no correction is due. table[model, yes, triples, baseline, layer, accuracy, lead, low, high], a row for each model.
     """
-    least = leads.loc[leads.groupby("model", sort=False).low.idxmin()].reset_index(drop=True)
+    least = leads.loc[leads.groupby("model", sort=False).low.idxmin()].set_index("model")
     least.insert(0, "yes", least.low > 0)
     said = [
-        f"{row.model}: {'yes' if row.yes else 'no'}, layer {row.layer} less {row.baseline} "
+        f"{model}: {'yes' if row.yes else 'no'}, layer {row.layer} less {row.baseline} "
         f"({row.triples}) is {row.lead:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
-        for row in least.itertuples()
+        for model, row in least.iterrows()
     ]
-    return "; ".join(said) + ".", least[["model", "layer", "yes", "baseline", "triples", "lead", "low", "high"]]
+    return "; ".join(said) + ".", least.reset_index()

@@ -53,12 +53,6 @@ def files(corpus: str) -> tuple[File, ...]:
     return tuple(found)
 
 
-def checksum(path: str) -> str:
-    """The sha256 of a file that is not fetched but brought along, from `data/registry/<folder>.txt`."""
-    lines = (FOLDER / f"{Path(path).parent}.txt").read_text(encoding="utf-8").splitlines()
-    return dict(map(str.split, lines[1:]))[path]
-
-
 @lru_cache
 def _ids() -> dict[str, str]:
     """ISO 639-3 -> FLORES id, of the languages of SIB-200."""

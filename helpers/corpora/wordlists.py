@@ -8,7 +8,8 @@ import hashlib
 import re
 import warnings
 from collections.abc import Sequence
-from itertools import chain, product
+from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -26,22 +27,18 @@ Words = dict[int, list[tuple[str, ...]]]  # meaning -> its words, each a tuple o
 def lexical(ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Similarity 1 - `ldnd` [language, language], and the share of the 40 meanings that both lists have words for.
 
-    Ids are FLORES or ISO 639-3 codes. NaN without a list; where there is no file at all, a warning says what to do.
+    Ids are FLORES or ISO 639-3 codes. NaN without a list, with a warning where there are none at all.
     """
-    size, files = len(ids), [path for folder in loading.folders() if (path := folder / FILE).is_file()]
-    value, coverage = np.full((size, size), np.nan), np.zeros((size, size))
-    if not files:
-        move = f"put the database's lists.txt at {loading.folders()[0] / FILE}"
-        warnings.warn(f"no lexical similarity, because there are no word lists; {move}", stacklevel=2)
-        return value, coverage
-    if hashlib.sha256(files[0].read_bytes()).hexdigest() != registry.checksum(FILE):
+    files = [path for folder in loading.folders() if (path := folder / FILE).is_file()]
+    if not files or not find_spec("rapidfuzz"):
+        needs = f"the database's lists.txt at {loading.folders()[0] / FILE}, and rapidfuzz (the extra `typology`)"
+        warnings.warn(f"no lexical similarity, which needs {needs}", stacklevel=2)
+    elif hashlib.sha256(files[0].read_bytes()).hexdigest() not in (registry.FOLDER / "asjp.txt").read_text("utf-8"):
         warnings.warn(f"{files[0]} is another edition than the one whose distances were verified", stacklevel=2)
-    lists = read(files[0])
+    lists = read(files[0]) if files and find_spec("rapidfuzz") else {}
     words = [next((lists[code] for code in typology.codes(name) if code in lists), {}) for name in ids]
-    for i, j in product(range(size), repeat=2):
-        coverage[i, j] = len({*words[i]} & {*words[j]}) / 40
-        value[i, j] = 1 - ldnd(words[i], words[j]) if j >= i else value[j, i]
-    return value, coverage
+    value = np.array([[1 - ldnd(first, second) for second in words] for first in words])
+    return value, np.array([[len({*first} & {*second}) / 40 for second in words] for first in words])
 
 
 def read(path: Path) -> dict[str, Words]:
@@ -79,12 +76,10 @@ def ldnd(first: Words, second: Words) -> float:
     both lists have, by the mean over pairs of different meanings, which says how alike words are by chance. Several
     words of a meaning count by their mean. NaN without a shared meaning. (Bakker et al., Linguistic Typology 13, 2009.)
     """
-    try:
-        from rapidfuzz import distance, process
-    except ImportError as error:
-        raise LookupError("LDND needs rapidfuzz: pip install -c constraints.txt -e '.[typology]'") from error
     if not {*first} & {*second}:
         return np.nan
+    from rapidfuzz import distance, process  # of the extra `typology`
+
     cells = process.cdist(*(list(chain(*words.values())) for words in (first, second)),
                           scorer=distance.Levenshtein.normalized_distance, dtype=np.float64)  # fmt: skip
     for axis, words in enumerate((first, second)):
