@@ -46,6 +46,24 @@ def abx_accuracy(embeddings, variant, distance="cosine", weights=None):
     return result
 
 
+def meaning_wins(embeddings):
+    """Wins [p, q, i, j] by cosine of meaning with A = (i, p), B = (j, p), X = (i, q): 1, or one half for a tie."""
+    units = embeddings / np.linalg.norm(embeddings, axis=2, keepdims=True)
+    near = np.einsum("qih,pjh->pqij", units, units)  # X in q to what lies in p
+    own = np.diagonal(near, axis1=2, axis2=3)[..., None]
+    return (own > near) + (own == near) / 2
+
+
+def variance_components(x):
+    """Components [language, meaning, rest] of a two-way table [language, sentence, hidden] from its mean squares."""
+    languages, sentences, _ = x.shape
+    mean, rows, columns = x.mean((0, 1)), x.mean(1), x.mean(0)
+    by_row = sentences * ((rows - mean) ** 2).sum() / (languages - 1)
+    by_column = languages * ((columns - mean) ** 2).sum() / (sentences - 1)
+    left = ((x - rows[:, None] - columns + mean) ** 2).sum() / ((languages - 1) * (sentences - 1))
+    return np.array([(by_row - left) / sentences, (by_column - left) / languages, left])
+
+
 def auroc(response, own):
     """Share of (own, other) pairs of rows that a response orders rightly, a tie counting half."""
     pairs = [(a > b) + (a == b) / 2 for a in response[own] for b in response[~own]]
@@ -131,3 +149,20 @@ def two_way_residuals(x):
     left = np.full(x.shape, np.nan)
     left[tuple(known.T)] = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
     return left
+
+
+def levenshtein(a, b):
+    """The fewest sounds inserted, deleted or replaced, by the recursion that defines it."""
+    if not a or not b:
+        return len(a) + len(b)
+    return min(levenshtein(a[1:], b) + 1, levenshtein(a, b[1:]) + 1, levenshtein(a[1:], b[1:]) + (a[0] != b[0]))
+
+
+def ldnd(first, second):
+    """LDND of two lists {meaning: words}, pair of meanings by pair of meanings."""
+    same, other = [], []
+    for m, words in first.items():
+        for n, others in second.items():
+            pairs = [levenshtein(a, b) / max(len(a), len(b)) for a in words for b in others]
+            (same if m == n else other).append(np.mean(pairs))
+    return np.mean(same) / np.mean(other)

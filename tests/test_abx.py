@@ -199,12 +199,12 @@ def test_keys_are_unique():
 def test_bootstrap_with_every_weight_one_is_the_score_itself():
     embeddings = gaussian(3, 9)
     once = scoring.bootstrap(embeddings, list("pqr"), np.ones((1, 9), int))
-    assert list(once) == ["meaning", "form"]
+    assert list(once) == ["meaning", "form", "conflict"]
     for variant, values in once.items():
         np.testing.assert_array_equal(values[0], matrix(embeddings, variant))
 
 
-@pytest.mark.parametrize("variant", ["meaning", "form"])
+@pytest.mark.parametrize("variant", ["meaning", "form", "conflict"])
 def test_bootstrap_equals_weighted_triples(variant):
     embeddings = gaussian(2, 6, dtype=np.float32)
     weights = np.random.default_rng(1).multinomial(6, [1 / 6] * 6, size=3)

@@ -310,7 +310,7 @@ def test_the_first_sentences_are_the_same_in_every_language():
 
 def test_a_world_is_found_by_the_name_of_its_corpus_and_no_other_corpus_has_one():
     assert corpora.world_of("world") is worlds.build("default")
-    assert corpora.world_of("world:switched").name == "switched" and corpora.world_of("worldly") is None
+    assert corpora.world_of("world:default").name == "default" and corpora.world_of("worldly") is None
     assert corpora.world_of("csv:world.csv") is None
 
 

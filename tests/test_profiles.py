@@ -5,18 +5,20 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import oracles
 import pandas as pd
 import pytest
 import tiny
 import torch
 
-from helpers import models
-from helpers.abx import findings, profiles, scoring
+from helpers import corpora, models
+from helpers.abx import findings, profiles, scoring, variance
 from helpers.common import store
 from helpers.embeddings import activations, retrieval
 from helpers.embeddings.activations import Activations
+from helpers.models.loading import LanguageModel
 from helpers.steering.hooks import Edit
-from helpers.world import planted
+from helpers.world import mini, planted, recipes
 
 NAMES = ["A1", "A2", "B1", "B2"]
 GROUPS = {name: name[0] for name in NAMES}
@@ -43,9 +45,13 @@ def test_pairs_and_means_are_those_of_scoring_and_retrieval(found):
     one = found[(found.layer == 1) & (found.pairs == "one")].set_index(["variant", "p", "q"]).accuracy
     assert one["meaning", "A2", "B1"] == pytest.approx(scoring.meaning(values, NAMES).loc["A2", "B1"])
     assert one["form", "A2", "B1"] == pytest.approx(scoring.form(values, NAMES).loc["A2", "B1"])
+    conflict = scoring.scores(values, NAMES, ["conflict"]).set_index(["p", "q"]).accuracy
+    assert one["conflict", "A2", "B1"] == pytest.approx(conflict["A2", "B1"])
     assert one["top1", "A2", "B1"] == pytest.approx(retrieval.top1(values[2], values[1]))
     mean = found[found.pairs != "one"].set_index(["layer", "variant", "pairs"])
-    for variant in ("meaning", "form", "top1"):
+    shares = {name: values[0] for name, values in variance.shares(values).items()}
+    assert mean.accuracy[1][list(shares)].droplevel("pairs").to_dict() == pytest.approx(shares)
+    for variant in ("meaning", "form", "conflict", "top1"):
         kin = [p[0] == q[0] for p, q in one[variant].index]
         assert mean.accuracy[1, variant, "all"] == pytest.approx(one[variant].mean())
         assert mean.accuracy[1, variant, "within"] == pytest.approx(one[variant][kin].mean())
@@ -64,14 +70,6 @@ def test_without_two_groups_there_is_nothing_across():
     assert set(found.pairs) == {"one", "all", "within"}
     with pytest.raises(LookupError, match=r"1 languages have no group: \['B2'\]"):
         profiles.profile(states(0.5, sentences=8), dict.fromkeys(NAMES[:3], "one"), n=5)
-
-
-def test_a_change_is_named_by_the_far_ends_of_both_intervals():
-    rows = [(0, 0.5, 0.4, 0.6), (9, 0.9, 0.8, 1.0), (4, 0.1, 0.0, 0.2)]
-    table = pd.DataFrame(rows, columns=["step", "accuracy", "low", "high"]).assign(variant="form")
-    row = findings.changes(table).iloc[0]
-    assert (row["first"], row["last"], row.change) == (0.5, 0.9, pytest.approx(0.4))
-    assert (row.low, row.high) == (pytest.approx(0.2), pytest.approx(0.6))
 
 
 def test_a_series_is_thinned_and_keeps_its_ends(monkeypatch):
@@ -180,59 +178,100 @@ def test_one_edit_of_each_kind():
     assert list(kept) == ["overwrite k=20", "AurA all", "erase block 2", "damp k=3"]
 
 
-def test_controls_have_a_row_each():
-    wide = profiles.controls(STATES, GROUPS, 1, n=2)[0].set_index("variant")
+def test_controls_have_a_row_each_and_the_layer_is_chosen_on_dev():
+    layer, wide, _ = profiles.controls(states(0.0, 0.8, 0.2), STATES, GROUPS, n=2)
+    assert layer == 1, "layer 1 is best on dev, and 0 is never asked"
+    wide = wide.set_index("variant")
     form = scoring.form(STATES.parallel(1), NAMES).stack().mean()
     assert wide.loc["form", "all"] == pytest.approx(form) and len(wide) == 11
     assert wide.loc["form, centred by language", "all"] < 0.6
     assert wide.loc["meaning, translations shuffled", "all"] == pytest.approx(0.5, abs=0.02)
-    lm, table = planted.wired(sentences=10)
-    found = profiles.controls(activations.embed(lm, table), {"quiet": "a", "loud": "b"}, 1, n=10)[1]
-    found = found.set_index(["baseline", "variant", "pairs"])
-    assert found.accuracy["3-grams of characters", "form", "all"] > 0.9 and len(found) == 8
+
+
+def written(*weights: float, sentences: int = 40) -> Activations:
+    """`states` with texts of 21 to 40 letters, as long in every language, but in letters of its own."""
+    made, rng = states(*weights, sentences=sentences), np.random.default_rng(1)
+    words = [rng.choice(8, size) for size in rng.integers(21, 41, sentences)]
+    texts = ["".join(chr(ord("a") + 8 * i + letter) for letter in word) for i in range(len(NAMES)) for word in words]
+    return replace(made, table=made.table.assign(text=texts))
+
+
+def test_a_lead_is_a_difference_of_accuracies_of_the_same_triples():
+    made = written(0.2, 0.6)
+    found = profiles.leads(made, 1, n=30).set_index(["triples", "baseline"])
+    lengths = np.array([len(text) for text in made.table.text[:40]])
+    alike = lengths[:, None] == lengths
+    for layer, column in ((0, "accuracy"), (1, "best")):
+        values = oracles.meaning_wins(made.parallel(layer).numpy().astype(float))  # [p, q, i, j]
+        kept = alike & ~np.eye(40, dtype=bool)
+        off = ~np.eye(4, dtype=bool)
+        expected = {"all": values[off][:, ~np.eye(40, dtype=bool)].mean(), "of one length": values[off][:, kept].mean()}
+        for triples, accuracy in expected.items():
+            row = found.loc[triples, "layer 0"]
+            assert row.accuracy + (row.lead if column == "best" else 0) == pytest.approx(accuracy, abs=1e-6)
+    length = found.xs("length of the text", level="baseline").accuracy
+    assert length["all"] > 0.95 and length["of one length"] == 0.5, "what length tells is gone"
+
+
+def test_a_layer_goes_beyond_its_embeddings_and_the_surface_or_does_not():
+    assert findings.beyond(leads_of(written(0.3, 0.9)))[0].startswith("m: yes, layer 1 less")
+    said, table = findings.beyond(leads_of(written(0.9, 0.3)))
+    assert said.startswith("m: no, layer 1 less layer 0") and not table.yes[0] and table.high[0] < 0
+    said, table = findings.beyond(leads_of(written(0.2, 0.3)))  # above its embeddings, but not above length
+    assert said.startswith("m: no, layer 1 less length of the text (all)")
+    grams = replace(written(0.3, 0.5), table=written(0.3, 0.5).table.assign(text=lambda x: x.sentence + " is said"))
+    assert "no, layer 1 less 3-grams" in findings.beyond(leads_of(grams))[0], "translations of one spelling"
+
+
+def leads_of(made: Activations) -> pd.DataFrame:
+    return profiles.leads(made, 1, n=50).assign(model="m")
+
+
+@pytest.mark.parametrize("encoder", [False, True])
+def test_a_random_model_does_not_go_beyond_its_embeddings(encoder):
+    made = replace(recipes.recipe("mini-encoder" if encoder else "mini"), vocabulary=400, seed=3)
+    lm = LanguageModel(mini.untrained(made), mini.tokenizer(made), "random", "")
+    names = corpora.load("world").language.unique()[:6]
+    both = [activations.embed(lm, corpora.first(corpora.load("world", names, split), 60)) for split in ("dev", "test")]
+    layer, _, leads = profiles.controls(*both, dict.fromkeys(names, "one"), n=50)
+    said, table = findings.beyond(leads.assign(model="random"))
+    assert layer > 0 and said.startswith("random: no") and not table.yes[0]
 
 
 @pytest.mark.slow
 def test_counts_agree_with_closed_forms():
-    closed = profiles.closed_forms()
+    closed, slid = profiles.closed_forms()
     assert len(closed) == 9 and (closed.expected - closed.counted).abs().max() < 0.02
+    shares = slid.dropna()
+    assert len(shares) == 33 and (shares.expected - shares.counted).abs().max() < 0.01
+    conflict = slid[slid.variant == "conflict"].set_index("weight").counted
+    assert conflict[0] == 0 and conflict[0.5] == pytest.approx(0.5, abs=0.05) and conflict[1] > 0.999
 
 
-def curve(values: dict) -> pd.DataFrame:
-    """A table of curves in one layer from {(variant, pairs): (first, last)}, intervals of .02 on either side."""
-    rows = [(step, 2, *key, v) for key, ends in values.items() for step, v in zip((0, 50), ends)]
-    table = pd.DataFrame(rows, columns=["step", "layer", "variant", "pairs", "accuracy"])
-    return table.assign(low=table.accuracy - 0.02, high=table.accuracy + 0.02)
+def course(*shares: list[float], half: float = 0.02) -> pd.DataFrame:
+    """Curves of language's share, a list of its values at steps 0, 10, 20 ... for each layer."""
+    rows = [(layer, 10 * i, value) for layer, values in enumerate(shares) for i, value in enumerate(values)]
+    table = pd.DataFrame(rows, columns=["layer", "step", "accuracy"]).assign(model="m", variant="by language")
+    return table.assign(low=table.accuracy - half, high=table.accuracy + half)
 
 
-def test_a_trade_is_called_so_only_where_form_falls():
-    up = curve({("meaning", "within"): (0.5, 0.95), ("form", "within"): (0.6, 0.99)}).assign(pool="mean")
-    said, table = findings.trade_off(up, "pool")
-    assert said == "meaning is added to form, not traded for it (mean)."
-    row = table.set_index("variant").loc["form"]
-    assert (row.cases, row.rises, row.falls, row.sinks) == (1, 1, 0, 0)
-    assert (row["first"], row["last"]) == (pytest.approx(0.6), pytest.approx(0.99))
-    down = curve({("meaning", "within"): (0.5, 0.95), ("form", "within"): (0.99, 0.6)}).assign(pool="mean")
-    assert findings.trade_off(down, "pool")[0] == "form is given up in most places (mean)."
-    partly = pd.concat([down, up.assign(layer=3), up.assign(layer=4)])
-    assert findings.trade_off(partly, "pool")[0] == "form is given up in some places (mean)."
-    still = curve({("meaning", "within"): (0.7, 0.7), ("form", "within"): (0.9, 0.9)}).assign(pool="mean")
-    assert findings.trade_off(still, "pool")[0] == "neither does meaning rise nor form fall (mean)."
-    later = pd.concat([up, down[down.step == 50].assign(step=90)])
-    said, table = findings.trade_off(later, "pool")
-    assert said == "form is told early and then lost in most places (mean)."
-    assert table.set_index("variant").sinks["form"] == 1
-    both = pd.concat([up.assign(corpus="a"), down.assign(corpus="b")])
-    said, table = findings.trade_off(both, "corpus")
-    assert said == "meaning is added to form, not traded for it (a); form is given up in most places (b)."
-    assert len(table) == 4
+def test_language_declines_where_the_last_interval_lies_below_that_of_the_peak():
+    said, table = findings.declines(course([0.5, 0.8, 0.7], [0.4, 0.8, 0.5], [0.3, 0.8, 0.2]))
+    assert said == (
+        "Language's share of variance falls from its peak in 3 of 3 layers of m, and at the end is largest in low ones."
+    )
+    row = table.iloc[1]
+    assert (row.peak, row["at"], row["last"], row.fall) == (0.8, 10, 0.5, pytest.approx(0.3))
+    assert (row.low, row.high) == (pytest.approx(0.26), pytest.approx(0.34))
+    rising = course([0.1, 0.2, 0.3], [0.1, 0.4, 0.38], [0.1, 0.5, 0.6])
+    said, table = findings.declines(rising)
+    assert "falls from its peak in 0 of 3 layers of m, and at the end is largest in deep ones" in said
+    assert not table.falls.any(), "0.02 below a peak is within both intervals"
+    assert "in no clear part" in findings.declines(course([0.8, 0.5], [0.8, 0.51]))[0]
 
 
-def test_pairs_of_all_kinds_together_are_no_case_and_one_step_is_read_over_its_layers():
-    rows = curve({("meaning", "within"): (0.5, 0.95), ("form", "within"): (0.99, 0.7), ("form", "all"): (1, 0.2)})
-    one = rows.assign(layer=rows.step, step=0, pool="mean")
-    said, table = findings.trade_off(one, "pool")
-    assert said == "form is given up in most places (mean)." and set(table.cases) == {1}
-    change = findings.changes(one).set_index(["variant", "pairs"]).loc[("form", "within")]
-    assert (change.low, change.high) == (pytest.approx(-0.33), pytest.approx(-0.25))
-    assert change.sunk == pytest.approx(0.25)
+def test_two_models_of_different_depth_share_a_sentence():
+    deep, flat = course([0.9, 0.6], [0.9, 0.4], [0.9, 0.3]), course([0.4, 0.5], [0.5, 0.9]).assign(model="n")
+    said, table = findings.declines(pd.concat([deep, flat, flat.assign(variant="by meaning")], ignore_index=True))
+    assert "3 of 3 layers of m, and at the end is largest in low ones; in 0 of 2 layers of n" in said
+    assert len(said.split()) <= 40 and list(table.model) == ["m"] * 3 + ["n"] * 2

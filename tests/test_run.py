@@ -196,6 +196,9 @@ def test_what_parameters_name_is_looked_up_from_the_projects_root(home, monkeypa
         runner.refuse_absent({"corpus": "csv:own.csv", "languages": ["B1"]})
     with pytest.raises(LookupError, match="no recipe 'minii'; did you mean mini"):
         runner.refuse_absent({"model": "minii"})
+    with pytest.raises(LookupError, match="no recipe 'mini-encodr'; did you mean mini-encoder"):
+        runner.refuse_absent({"model": "weights", "beside": "mini-encodr"})
+    runner.refuse_absent({"model": "weights", "beside": ""})
     (home / "holed.csv").write_text("language,text\nA1,ka\n")
     with pytest.raises(ValueError, match="no column sentence"):
         runner.refuse_absent({"corpus": "csv:holed.csv"})

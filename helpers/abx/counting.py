@@ -173,10 +173,10 @@ def _count_above(ordered, other, left_out):
 
 
 def wins(block: torch.Tensor, x: int, start: int, variant: str) -> torch.Tensor:
-    """`meaning` or `form` of each row and language against sentence j: 2 a win, 1 a tie, 0 a loss or j = i, as int8."""
+    """Each row and language against sentence j in a variant of PAIRWISE: 2 a win, 1 a tie, 0 a loss or j = i; int8."""
     rows = torch.arange(len(block), device=block.device)
     mate, own = block[rows, :, start + rows][..., None], block[:, x : x + 1]
-    left = mate if variant == "meaning" else own
-    wins = (left > block).to(torch.int8) + (left >= block)
+    left, right = {"meaning": (mate, block), "form": (own, block), "conflict": (mate, own)}[variant]
+    wins = (left > right).to(torch.int8) + (left >= right)
     wins[rows, :, start + rows] = 0
     return wins

@@ -1,42 +1,54 @@
-"""What became of form and meaning: tables in, one sentence and a table out, verdicts from intervals alone."""
+"""What became of form, and what a layer adds to the surface: tables in, one sentence and a table out.
+
+Verdicts come from intervals alone.
+"""
 
 import pandas as pd
 
-KEYS = ("corpus", "pool", "variant", "pairs", "layer")
-SUNK = 0.05
 
+def declines(curves: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """Whether language's share of variance falls while a model is trained, and in which layers it is left at the end.
 
-def changes(curves: pd.DataFrame) -> pd.DataFrame:
-    """table[*keys, first, last, change, low, high, sunk]: accuracy at the first and the last step, layer if one step.
-
-    low and high take the far ends of both intervals; `sunk` is how far the last interval lies below that at the peak.
+    The sentence, and table[model, layer, peak, at, last, fall, low, high, falls] from curves[model, layer, step,
+    variant, accuracy, low, high]: the largest share, at which step, and how far the last lies below it. Its interval
+    takes the far ends of both. What is left is in low layers where the largest last share is in the lower half and
+    clearly above that of the deepest layer, in deep ones where it is in the upper half and clearly above layer 0's.
     """
-    over = "step" if curves["step"].nunique() > 1 else "layer"
-    keys = [key for key in KEYS if key in curves and key != over]
-    curves = curves.sort_values(over, ignore_index=True)
-    rows = curves.groupby(keys, sort=False)
-    first, last, peak = rows.first(), rows.last(), curves.loc[rows.accuracy.idxmax()].set_index(keys)
-    found = pd.DataFrame({"first": first.accuracy, "last": last.accuracy, "change": last.accuracy - first.accuracy})
-    return found.assign(low=last.low - first.high, high=last.high - first.low, sunk=peak.low - last.high).reset_index()
+    rows = (
+        curves[curves["variant"] == "by language"]
+        .sort_values("step", kind="stable")
+        .groupby(["model", "layer"], sort=False)
+    )
+    peak, last = curves.loc[rows.accuracy.idxmax()].set_index(["model", "layer"]), rows.last()
+    found = pd.DataFrame({"peak": peak.accuracy, "at": peak.step, "last": last.accuracy})
+    found = found.assign(fall=found["peak"] - found["last"], low=peak.low - last.high, high=peak.high - last.low)
+    found["falls"] = (found.low > 0) & (found["at"] < last.step)
+    said = [
+        f"{part.falls.sum()} of {len(part)} layers of {model}, and at the end is {_left(last.loc[model])}"
+        for model, part in found.groupby(level=0, sort=False)
+    ]
+    return f"Language's share of variance falls from its peak in {'; in '.join(said)}.", found.reset_index()
 
 
-def trade_off(curves: pd.DataFrame, by: str) -> tuple[str, pd.DataFrame]:
-    """Whether form is lost while meaning is gained, for each value of `by`: a sentence, and a table of what changed.
+def _left(last: pd.DataFrame) -> str:
+    """Where in depth the share of language is largest, by the intervals of a table with one row a layer."""
+    top, layers = last.accuracy.idxmax(), last.index.sort_values()
+    low = top <= layers[-1] / 2
+    clear = last.low[top] > last.high[layers[-1 if low else 0]]
+    return f"largest in {('low ones' if low else 'deep ones') if clear else 'no clear part'}"
 
-    A case is a layer, pooling and kind of pair; it rises or falls from first to last, or sinks below a peak by SUNK.
+
+def beyond(leads: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """Whether a layer tells meaning better than the embeddings and the surface: a sentence, and the least clear lead.
+
+    Yes where every lead over a baseline, of all triples and of those of one length, has an interval above 0, so that
+    no correction is due. table[model, yes, triples, baseline, layer, accuracy, lead, low, high], a row for each model.
     """
-    moved = changes(curves[curves["variant"].isin(("meaning", "form")) & (curves["pairs"] != "all")])
-    moved = moved.assign(cases=1, rises=moved.low > 0, falls=moved.high < 0, sinks=moved.sunk > SUNK)
-    counts = {name: (name, "sum") for name in ("cases", "rises", "falls", "sinks")}
-    table = moved.groupby([by, "variant"], sort=False).agg(**counts, first=("first", "mean"), last=("last", "mean"))
-    said = [f"{_traded(rows.loc[name])} ({name})" for name, rows in table.groupby(level=0, sort=False)]
-    return "; ".join(said) + ".", table.reset_index()
-
-
-def _traded(rows: pd.DataFrame) -> str:
-    form, meaning = rows.loc["form"], rows.loc["meaning"]
-    early = form.sinks > form.falls and 5 * form.sinks > form.cases
-    if lost := form.sinks if early else form.falls:
-        where = "most" if 2 * lost > form.cases else "some"
-        return f"form is {'told early and then lost' if early else 'given up'} in {where} places"
-    return "meaning is added to form, not traded for it" if meaning.rises else "neither does meaning rise nor form fall"
+    least = leads.loc[leads.groupby("model", sort=False).low.idxmin()].set_index("model")
+    least.insert(0, "yes", least.low > 0)
+    said = [
+        f"{model}: {'yes' if row.yes else 'no'}, layer {row.layer} less {row.baseline} "
+        f"({row.triples}) is {row.lead:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+        for model, row in least.iterrows()
+    ]
+    return "; ".join(said) + ".", least.reset_index()

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from helpers import models
-from helpers.abx import scoring
-from helpers.abx.counting import Array, Names
+from helpers.abx import scoring, variance
+from helpers.abx.counting import PAIRWISE, Array, Names
 from helpers.common import results, stats, store
 from helpers.common.progress import progress
 from helpers.embeddings import activations, retrieval
@@ -28,15 +28,24 @@ POOLS = ("mean", "last")
 ROOMS = ("abx", "common", "embeddings", "models")  # whose code makes what is stored
 
 
-def closed_forms(*, seed: int = 0) -> pd.DataFrame:
-    """table[noise, apart, variant, expected, counted]: `planted.line` in three settings, closed forms and counts."""
-    rows = []
+def closed_forms(*, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """table[noise, apart, variant, expected, counted]: `planted.line` in three settings, closed forms and counts; and
+    table[weight, variant, expected, counted] of `planted.sliding`, where the shares of variance have a closed form.
+    """
+    rows, slid = [], []
     for noise, apart in [(0.3, 0.5), (0.5, 1.0), (1.0, 3.0)]:
         for variant, expected in planted.line_abx(noise, apart).items():
             space = planted.line(noise=noise, apart=0 if variant == "meaning" else apart, sentences=1000, seed=seed)
             counted = scoring.scores(space, ["p", "q"], [variant], distance="euclidean").accuracy.mean()
             rows.append((noise, apart, variant, expected, counted))
-    return pd.DataFrame(rows, columns=["noise", "apart", "variant", "expected", "counted"])
+    for weight in np.linspace(0, 1, 11).round(1):
+        space, parts = planted.sliding(weight, languages=24, seed=seed), np.array([(1 - weight) ** 2, weight**2, 0.25])
+        found = {name: values.mean() for name, values in variance.shares(space).items()}
+        found |= scoring.scores(space, range(24), PAIRWISE).groupby("variant", sort=False).accuracy.mean()
+        expected = dict(zip(variance.SHARES, parts / parts.sum()))
+        slid += [(weight, name, expected.get(name, np.nan), value) for name, value in found.items()]
+    names = ["variant", "expected", "counted"]
+    return pd.DataFrame(rows, columns=["noise", "apart", *names]), pd.DataFrame(slid, columns=["weight", *names])
 
 
 def series(name: str, revision: str = "", most: int = 0) -> pd.DataFrame:
@@ -81,36 +90,61 @@ def profile_model(lm: LanguageModel, table: pd.DataFrame, groups: Groups, n: int
 
 
 def profile(states: Activations, groups: Groups, n: int = 100, seed: int = 0) -> pd.DataFrame:
-    """table[layer, variant, pairs, p, q, accuracy, low, high] of `meaning`, `form` and `top1`, by cosine.
+    """table[layer, variant, pairs, p, q, accuracy, low, high] of PAIRWISE and `top1`, by cosine, and of `shares`.
 
     Rows whose `pairs` is "one" are ordered pairs p, q (in top1 the query is in q, as X of meaning is). The others are
     means over all pairs, or those within and across groups, with their interval over `n` resamples of the sentences.
+    The accuracy of a share is the share.
     """
     languages, drawn, parts = states.languages, _draws(states, n, seed), {}
     for layer in states.layers:
         cells = _replicates(states.parallel(layer), languages, drawn)
-        pairs = [scoring.tabulated(values[0], languages, variant=name, pairs="one") for name, values in cells.items()]
+        square = {name: values[0] for name, values in cells.items() if values.ndim == 3}
+        pairs = [scoring.tabulated(values, languages, variant=name, pairs="one") for name, values in square.items()]
         means = _intervals(_means(cells, languages, groups)).assign(p="", q="")
         parts[layer] = pd.concat([*pairs, means])
     return _stacked(parts, "layer")
 
 
 def controls(
-    states: Activations, groups: Groups, layer: int, *, n: int = 100, seed: int = 0
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What could fool the scores of a layer: table[variant, all, within, across] of all variants, plain, centred and
-    with translations shuffled; and table[baseline, variant, pairs, accuracy, low, high] of `scoring.surface`.
+    dev: Activations, test: Activations, groups: Groups, *, n: int = 100, seed: int = 0
+) -> tuple[int, pd.DataFrame, pd.DataFrame]:
+    """The layer above the embeddings that tells meaning best on `dev`, and what could fool its scores on `test`.
+
+    table[variant, all, within, across] of all variants, plain, centred and with translations shuffled; and `leads`.
     """
-    values, languages, cells, parts = states.parallel(layer), states.languages, {}, {}
+    layer = max(
+        dev.layers[1:] or dev.layers, key=lambda at: np.nanmean(scoring.meaning(dev.parallel(at), dev.languages))
+    )
+    values, languages, cells = test.parallel(layer), test.languages, {}
     for centre, note in {"none": "", "language": ", centred by language"}.items():
         found = scoring.accuracies(values, languages, scoring.VARIANTS, "cosine", centre)
         cells |= {variant + note: accuracy[None] for variant, accuracy in found.items()}
     cells["meaning, translations shuffled"] = scoring.null(values, languages, 10, seed=seed).mean(0)[None]
-    for baseline, (distance, seen) in scoring.surface(states.table).items():
-        drawn = scoring.bootstrap(seen, languages, _draws(states, n, seed), distance)
-        parts[baseline] = _intervals(_means(drawn, languages, groups))
     variants = _means(cells, languages, groups).loc[0].unstack(sort=False).reset_index()
-    return variants, _stacked(parts, "baseline")
+    return layer, variants, leads(test, layer, n=n, seed=seed)
+
+
+def leads(states: Activations, layer: int, *, n: int = 100, seed: int = 0) -> pd.DataFrame:
+    """table[triples, baseline, layer, accuracy, lead, low, high]: meaning at a layer less what each baseline tells.
+
+    Baselines are layer 0 and `scoring.surface`; the interval is that of a paired difference over resampled sentences.
+    Triples are all, or those whose A and B are of one length, of which length tells nothing; NaN where there are none.
+    """
+    languages, drawn, surface, rows = states.languages, _draws(states, n, seed), scoring.surface(states.table), []
+    lengths = surface["length of the text"][1][..., 0]
+    alike = lengths[:, None] == lengths[:, :, None]
+    readers = {f"layer {at}": ("cosine", states.parallel(at)) for at in (layer, 0)} | surface
+    for triples, pairs in {"all": np.ones_like(alike), "of one length": alike}.items():
+        found = {
+            name: np.nanmean(scoring.bootstrap(seen, languages, drawn, distance, pairs)["meaning"], (1, 2))
+            for name, (distance, seen) in readers.items()
+        }
+        best = found.pop(f"layer {layer}")
+        rows += [
+            (triples, name, layer, x[0], *stats.interval(best[0] - x[0], best[1:] - x[1:])) for name, x in found.items()
+        ]
+    return pd.DataFrame(rows, columns=["triples", "baseline", "layer", "accuracy", "lead", "low", "high"])
 
 
 def edited(
@@ -157,20 +191,27 @@ def _draws(states: Activations, n: int, seed: int) -> np.ndarray:
 
 
 def _replicates(values: Array, languages: Names, drawn: np.ndarray) -> scoring.Shares:
-    """Variant -> accuracies [draw, p, q] of meaning, form and top-1 retrieval."""
+    """Variant -> accuracies [draw, p, q] of PAIRWISE and top-1 retrieval, and shares of variance [draw]."""
     hits = retrieval.correct(values).swapaxes(0, 1)  # the query is in q
-    return scoring.bootstrap(values, languages, drawn) | {"top1": np.tensordot(drawn, hits, (1, 2)) / drawn.shape[1]}
+    cells = scoring.bootstrap(values, languages, drawn) | {"top1": np.tensordot(drawn, hits, (1, 2)) / drawn.shape[1]}
+    return cells | variance.shares(values, drawn)
 
 
 def _means(cells: scoring.Shares, languages: Names, groups: Groups) -> pd.DataFrame:
-    """Means [draw x (variant, pairs)] over all pairs, and over those within and across groups where there are any."""
+    """Means [draw x (variant, pairs)] over all pairs, and over those within and across groups where there are any.
+
+    A share of variance is one number of all languages; there is none where all embeddings are equal.
+    """
     if missing := sorted(set(languages) - set(groups)):
         raise LookupError(f"{len(missing)} languages have no group: {missing}; name one for each")
     kind = np.array([groups[language] for language in languages])
     kin, other = kind[:, None] == kind, ~np.eye(len(kind), dtype=bool)
     masks = {"all": other, "within": kin & other, "across": ~kin}
     kept = product(cells.items(), ((pairs, mask) for pairs, mask in masks.items() if mask.any()))
-    means = {(variant, pairs): values[:, mask].mean(1) for (variant, values), (pairs, mask) in kept}
+    means = {(variant, pairs): values[:, mask].mean(1) for (variant, values), (pairs, mask) in kept if values.ndim == 3}
+    means |= {
+        (variant, "all"): values for variant, values in cells.items() if values.ndim == 1 and values[0] == values[0]
+    }
     return pd.DataFrame(means).rename_axis(columns=["variant", "pairs"])
 
 

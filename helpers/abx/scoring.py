@@ -67,10 +67,13 @@ def accuracies(
 
 
 @full_precision()
-def bootstrap(embeddings: Array, languages: Names, weights: np.ndarray, distance: str = "cosine") -> Shares:
-    """Accuracies [replicate, p, q] of `meaning` and `form`: sentences resampled, in all languages together.
+def bootstrap(
+    embeddings: Array, languages: Names, weights: np.ndarray, distance: str = "cosine", alike: np.ndarray | None = None
+) -> Shares:
+    """Accuracies [replicate, p, q] of PAIRWISE: sentences resampled, in all languages together.
 
     Weights [replicate, sentence] count the draws (`stats.weights`); two copies of one sentence are no comparison.
+    With `alike` [language, sentence, sentence], meaning alone, over triples whose A and B are alike; NaN without any.
     """
     points = counting.points(embeddings, languages, distance)
     weights = torch.from_numpy(np.asarray(weights, np.int64)).to(points.units.device)
@@ -78,14 +81,19 @@ def bootstrap(embeddings: Array, languages: Names, weights: np.ndarray, distance
         fact = f"weights {list(weights.shape)} for {points.sentences} sentences"
         raise ValueError(f"{fact}; each replicate must draw 2 of them at least, add sentences")
     drawn = weights.to(points.units.dtype)  # exact even in float32: sums over a row of wins stay below 2 ** 24
-    compared = 2 * (weights.sum(1) ** 2 - (weights**2).sum(1)).cpu().numpy()[:, None, None]
-    sums = {variant: np.zeros((len(weights), points.languages, points.languages)) for variant in BOTH}
+    pairs = torch.ones((1, *[points.sentences] * 2), dtype=bool) if alike is None else torch.from_numpy(alike)
+    pairs = (pairs & ~torch.eye(points.sentences, dtype=bool)).to(drawn.device, drawn.dtype)
+    compared = 2 * torch.stack([((drawn @ of) * drawn).sum(1, dtype=torch.float64) for of in pairs], 1).cpu().numpy()
+    shape, variants = (len(weights), *[points.languages] * 2), PAIRWISE if alike is None else PAIRWISE[:1]
+    sums = {variant: np.zeros(shape) for variant in variants}
     for x, start, block in counting.blocks(points, width=3 + 4 * len(weights) / points.sentences):
-        own = drawn[:, start : start + len(block)].T[:, None]
+        own, kept = drawn[:, start : start + len(block)].T[:, None], pairs[:, start : start + len(block)].swapaxes(0, 1)
         for variant, total in sums.items():
-            wins = counting.wins(block, x, start, variant).to(drawn.dtype) @ drawn.T  # [row, language, replicate]
+            wins = counting.wins(block, x, start, variant).to(drawn.dtype)
+            wins = (wins if alike is None else wins * kept) @ drawn.T  # [row, language, replicate]
             total[:, x] += (wins * own).sum(0, dtype=torch.float64).T.cpu().numpy()
-    return {variant: _open(_oriented(variant, total) / compared) for variant, total in sums.items()}
+    with np.errstate(invalid="ignore"):  # 0 / 0 where a language has no two sentences that are alike
+        return {variant: _open(_oriented(variant, total) / compared[..., None]) for variant, total in sums.items()}
 
 
 def null(embeddings: Array, languages: Names, n: int, *, seed: int = 0) -> np.ndarray:

@@ -11,6 +11,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "results": ["current_run", "folder", "latest", "inline", "read_summary", "stamp", "write_figure"],
         "stats": ["by_group", "contrasts", "mean_interval", "verdict"],
-        "store": ["cached", "key", "write_table"],
+        "store": ["cached", "write_table"],
     },
 )

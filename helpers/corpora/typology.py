@@ -74,12 +74,18 @@ def _filled(ids: Sequence[str], codes: Iterable[str], table: np.ndarray) -> np.n
     return np.where(np.isnan(first), last, first)
 
 
+def codes(name: str) -> list[str]:
+    """The ISO 639-3 codes that a FLORES or ISO id stands for: its own, then the second one of the same language."""
+    own = name.split("_")[0]
+    return [own, _SECOND[own]] if own in _SECOND else [own]
+
+
 def _chains(ids: Sequence[str]) -> list[list[str]]:
     """The codes to look a language up under: its own, then its second one."""
-    codes = _glottocodes()
-    chains = [[code for code in (i.split("_")[0], _SECOND.get(i.split("_")[0])) if code in codes] for i in ids]
+    there = _glottocodes()
+    chains = [[code for code in codes(i) if code in there] for i in ids]
     if unknown := [i for i, chain in zip(ids, chains) if not chain]:
-        near = "; ".join(f"{i!r} (near {nearest(i.split('_')[0], codes)})" for i in unknown)
+        near = "; ".join(f"{i!r} (near {nearest(i.split('_')[0], there)})" for i in unknown)
         raise LookupError(f"{len(unknown)} of {len(ids)} languages have no ISO 639-3 code known to URIEL: {near}")
     return chains
 

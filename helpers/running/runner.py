@@ -123,13 +123,10 @@ def refuse_absent(values: Mapping) -> None:
         corpus = f"{kind}:{ROOT / os.path.expanduser(where)}" if kind in loading.OWN and where else texts["corpus"]
         with contextlib.suppress(*[] if kind == "csv" else [ValueError]):  # other damage is told where it is read
             _refuse_corpus(corpus, *_languages(values))
-    model = texts.get("model", "")
-    if not model or hub.is_here(model, ROOT):
-        return
-    if re.fullmatch(r"mini[\w.-]*", model):
-        recipes.recipe(model)
-    else:
-        hub.refuse_absent(model)
+    for model in filter(None, (texts.get(name) for name in ("model", "beside"))):
+        if not hub.is_here(model, ROOT):
+            check = recipes.recipe if re.fullmatch(r"mini[\w.-]*", model) else hub.refuse_absent
+            check(model)
 
 
 def listed() -> list[str]:

@@ -14,7 +14,7 @@ from sklearn.metrics.pairwise import haversine_distances
 
 from helpers import corpora
 from helpers.common.lookup import known
-from helpers.corpora import text, typology
+from helpers.corpora import text, typology, wordlists
 
 KEYS = ["measure", "source", "target"]
 SHARED = 0.25  # pairs that share fewer of the features stay unknown: the rule of DistaLs and of Grambank's authors
@@ -46,7 +46,8 @@ def similarity(corpus: str, languages: Sequence[str], *, tokenizer=None) -> pd.D
     kinds = ("chr", "tri", "wor", *(["swt"] if tokenizer is not None else []))
     tables = [_known(corpus, list(languages)), overlap(train, test, kinds, tokenizer=tokenizer)]
     table = pd.concat(tables, ignore_index=True)
-    return table[table["source"] != table["target"]].reset_index(drop=True)
+    known_at_all = table.groupby("measure")["value"].transform("count") > 0
+    return table[(table["source"] != table["target"]) & known_at_all].reset_index(drop=True)
 
 
 def ordered(table: pd.DataFrame, languages: Sequence[str]) -> pd.DataFrame:
@@ -135,6 +136,7 @@ def _script(languages: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 MEASURES = {
     **{name: lambda ids, name=name: cosine(typology.features(ids, name)) for name in typology.GROUPS},
     "grambank": lambda ids: agreement(typology.grambank(ids)),
+    "lexical": wordlists.lexical,
     "genealogical": lambda ids: cosine(typology.membership(ids)),
     "geographic": _geographic,
     "script": _script,
@@ -142,8 +144,9 @@ MEASURES = {
 """Name -> function of the languages, giving values and coverage [source, target].
 
 syntactic, phonological, inventory: cosine of URIEL features over those known for both; grambank: share of equal
-Grambank features; both unknown under a quarter of shared features. genealogical: cosine of URIEL family membership;
-geographic: minus the great-circle distance in km; script: 1 if of one script (ISO 15924), else 0.
+Grambank features; both unknown under a quarter of shared features. lexical: 1 - LDND of ASJP's word lists.
+genealogical: cosine of URIEL family membership; geographic: minus the great-circle distance in km; script: 1 if of one
+script (ISO 15924), else 0.
 """
 
 
