@@ -140,7 +140,7 @@ def test_a_plan_says_why_a_part_is_left_out():
 
 
 def test_the_planted_measure_wins_within_targets_and_hides_in_the_pool():
-    scores, similarity = planted.transfer_case()
+    scores, similarity, _ = planted.transfer_case()
     r = {name: qap.within_target(scores, values).r.mean() for name, values in similarity.groupby("measure")}
     assert r["true"] > 0.98 and abs(r["chance"]) < 0.2 and r["true"] > r["rival"] > r["chance"]
     true = similarity[similarity.measure == "true"]
@@ -177,7 +177,7 @@ def test_a_verdict_follows_from_interval_and_p():
 
 def _planted_experiments():
     """Two tasks made of one similarity, under one representation, and what ranks their sources."""
-    made, similarity = planted.transfer_case(languages=8)
+    made, similarity, _ = planted.transfer_case(languages=8)
     keys = dict(representation="ngrams", metric="accuracy", n_test=100, majority=0.2)
     again = made.assign(score=made.score + np.random.default_rng(1).normal(0, 0.01, len(made)))
     scores = pd.concat([made.assign(task="topics", **keys), again.assign(task="pos", **keys)], ignore_index=True)
@@ -246,7 +246,7 @@ def test_pud_has_800_training_and_200_test_sentences_with_the_same_ids():
 
 
 def test_a_correlation_within_targets_needs_three_sources_and_any_number_of_targets():
-    scores, similarity = planted.transfer_case(languages=6)
+    scores, similarity, _ = planted.transfer_case(languages=6)
     two = scores[scores.source.isin(scores.source.unique()[:2])]
     with pytest.raises(ValueError, match="2 sources of one target, but a correlation needs 3"):
         qap.correlate(two, similarity, statistics=("within_target",), permutations=9, draws=9)

@@ -21,19 +21,24 @@ SHARED = 0.25  # pairs that share fewer of the features stay unknown: the rule o
 _EARTH = 6371.0  # mean radius, km
 
 
-def families(corpus: str, languages: Sequence[str]) -> dict[str, str]:
+def families(corpus: str, languages: Sequence[str], *, branches: bool = False) -> dict:
     """Language -> family, "" where unknown; languages in an order that keeps families, and scripts in them, together.
 
-    Families of real languages are Glottolog's; without the package that holds them they are the scripts.
+    Families of real languages are Glottolog's; without the package that holds them they are the scripts. With
+    `branches`, language -> path of branches from the family down, where the world's tree is known.
     """
-    found = corpora.groups(corpus, languages)
-    if not corpora.world_of(corpus):
+    found, world = corpora.groups(corpus, languages), corpora.world_of(corpus)
+    if not world:
         try:
             found = dict(zip(languages, typology.languages(languages)["family"]))
         except LookupError as error:
             warnings.warn(f"families are unknown, scripts take their place: {error}", stacklevel=2)
     appearance = list(dict.fromkeys(found.values()))
-    return dict(sorted(found.items(), key=lambda item: (appearance.index(item[1]), item[0].partition("_")[2])))
+    found = dict(sorted(found.items(), key=lambda item: (appearance.index(item[1]), item[0].partition("_")[2])))
+    if not (world and branches):
+        return found
+    turns = world.languages.set_index("language")["branch"]
+    return {name: (family, *turns[name]) for name, family in found.items()}
 
 
 def similarity(corpus: str, languages: Sequence[str], *, tokenizer=None) -> pd.DataFrame:
