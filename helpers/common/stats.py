@@ -101,7 +101,8 @@ def dyadic_interval(estimate: float, influence, source, target, groups: Mapping[
     own, apart = np.diag(both), both + both.T - 2 * np.diag(np.diag(both))
     once = (np.triu(apart) ** 2).sum()  # of two units that share both of their languages: counted twice below
     variance = ((own + apart.sum(axis=1)) ** 2).sum() - once
-    return _students(estimate, np.sqrt(max(variance, once + (own**2).sum()) * n / (n - 1)), n - 1)
+    least = once + (own**2).sum()  # as if pairs of units were independent, since chance can even make the sum negative
+    return _students(estimate, np.sqrt(max(variance, least) * n / (n - 1)), n - 1)
 
 
 def few_interval(values, groups=None) -> Interval:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from helpers.common.lookup import known
 from helpers.common.stats import by_group, dyadic_interval, mean_interval
-from helpers.transfer import qap, twins
+from helpers.transfer import qap, ranking, twins
 from helpers.transfer.qap import EXPERIMENT
 from helpers.transfer.ranking import ALL, BEST, floor_share, guides
 
@@ -50,12 +50,13 @@ def reach(families: qap.Tree) -> Answer:
     return f"{said}: p beyond family cannot fall below {1 / ways:.2f}; {needed} would do.", table
 
 
-def measure(found: pd.DataFrame, chosen: pd.DataFrame) -> Answer:
+def measure(found: pd.DataFrame, scores: pd.DataFrame, similarity: pd.DataFrame, families: Mapping[str, str]) -> Answer:
     """What holds freely and beyond family, and the measure that other families would have chosen.
 
-    From one statistic of `qap.correlate` and `ranking.chosen`; the chosen measure's r is a mean over targets whose
-    family had no say, its interval by families.
+    From one statistic of `qap.correlate`; the chosen measure's r is a mean over targets whose family had no say
+    (`ranking.chosen`), its interval by families.
     """
+    chosen = ranking.chosen(scores, similarity, families)
     table = by_group(chosen.dropna(subset="r"), EXPERIMENT, "r", over="family", interval=mean_interval)
     names = chosen.groupby(EXPERIMENT, sort=False)["measure"].agg(lambda names: ", ".join(names.value_counts().index))
     free, beyond = found["holm"] < 0.05, (found["holm"] < 0.05) & (found["holm_family"] < 0.05)
