@@ -50,16 +50,10 @@ def causes(trained: Sequence[str], *, k: int, layer: int, permutations: int = 99
     start = curves.drop_duplicates(keys[:3]).assign(dose=0.0, effect=0.0, low=0.0, high=0.0)
     told = correlations(natural, permutations=permutations, seed=seed)
     both = claimed.judged(curves[curves["dose"] == curves["dose"].max()].drop(columns="dose"), told)
-    power = claimed.power(found[full & (found["kin"] == "sibling")], keys[:1], groups=4, originals=3)
+    power = claimed.power(found[full & (found["kin"] == "sibling")], ["outcome", "change"], groups=4, originals=3)
     titled = [part.assign(title=part["outcome"].map(TITLES)) for part in (pd.concat([start, curves]), ranks(both))]
-    return SimpleNamespace(
-        effects=found,
-        natural=natural,
-        compared=both.assign(k=k, at=layer),
-        curves=titled[0],
-        ranks=titled[1],
-        power=power,
-    )
+    told = dict(zip(("curves", "ranks"), titled), compared=both.assign(k=k, at=layer), power=power)
+    return SimpleNamespace(effects=found, natural=natural, **told)
 
 
 def kept(name: str, *, k: int, layer: int, seed: int = 0) -> pd.DataFrame:

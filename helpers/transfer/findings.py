@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from helpers.common.lookup import known
-from helpers.common.stats import by_group, dyadic_interval, mean_interval
-from helpers.transfer import qap, ranking, twins
+from helpers.common.stats import by_group, dyadic_interval, mean_interval, smallest_effect
+from helpers.transfer import qap, ranking
 from helpers.transfer.qap import EXPERIMENT
 from helpers.transfer.ranking import ALL, BEST, floor_share, guides
 
@@ -111,10 +111,10 @@ def guide(singles: pd.DataFrame) -> Answer:
 
 
 def power(worlds: int) -> Answer:
-    """The smallest effect that a t interval over so many worlds sees, before any of them is looked at."""
-    table = pd.DataFrame({"worlds": sorted({3, 4, 6, worlds, 12, 24})})
-    table["smallest"] = [twins.stats.smallest_effect(n**-0.5, n - 1) for n in table["worlds"]]
-    seen = table.set_index("worlds")["smallest"].get(worlds)
+    """The smallest effect that t intervals over so many worlds see, and over others, before any is looked at."""
+    table = pd.DataFrame({"worlds": [worlds, 3, 4, 6, 9, 12, 24]})
+    table["smallest"] = [smallest_effect(n**-0.5, n - 1) for n in table["worlds"]]
+    seen = table["smallest"][0]
     return (
         f"{worlds} worlds see an effect of {seen:.1f} standard deviations between worlds in four of five cases.",
         table,

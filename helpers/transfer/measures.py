@@ -45,11 +45,16 @@ def similarity(corpus: str, languages: Sequence[str], *, tokenizer=None) -> pd.D
     """table[measure, source, target, value, coverage] of every ordered pair of different languages.
 
     The world's exact measures, or those of the databases; and the share of the target's character, trigram and word
-    types (with a tokenizer, its tokens too: swt) that the source's training text has.
+    types (with a tokenizer, its tokens too: swt) that the source's training text has; `size`, where it differs: the
+    logarithm (base 10) of the source's number of training sentences.
     """
     train, test = (corpora.load(corpus, languages, split) for split in ("fit", "test"))
     kinds = ("chr", "tri", "wor", *(["swt"] if tokenizer is not None else []))
     tables = [_known(corpus, list(languages)), overlap(train, test, kinds, tokenizer=tokenizer)]
+    size = np.log10(train.groupby("language").size())
+    if size.nunique() > 1:
+        pairs = pd.MultiIndex.from_product([["size"], languages, languages], names=KEYS).to_frame(index=False)
+        tables.append(pairs.assign(value=pairs["source"].map(size), coverage=1.0))
     table = pd.concat(tables, ignore_index=True)
     return table[table["source"] != table["target"]].reset_index(drop=True)
 

@@ -31,14 +31,14 @@ def causes(
     return found, judged(summary(near, [*qap.EXPERIMENT, "kin", "change"]), claimed)
 
 
-def effects(tasks: Sequence[str], *, seeds: Sequence[int] = range(9), originals: int = 1) -> pd.DataFrame:
+def effects(tasks: Sequence[str], *, seeds: Sequence[int] = range(9)) -> pd.DataFrame:
     """table[task, representation, metric, change, world, original, target, kin, before, after, effect], from n-grams.
 
-    One world for each seed, in it the first language of `originals` families, other ones in every world, and its four
-    twins. `before` is the score of the original as a source, `after` of the twin, `effect` the difference; targets are
-    the original itself and its siblings (`kin`). All else, the meanings included, is the same on both sides.
+    One world for each seed, in it the first language of a family, another one in every world, and its four twins.
+    `before` is the score of the original as a source, `after` of the twin, `effect` the difference; targets are the
+    original itself and its siblings (`kin`). All else, the meanings included, is the same on both sides.
     """
-    found = pd.concat([_compared(task, seed, originals) for seed in seeds for task in tasks], ignore_index=True)
+    found = pd.concat([_compared(task, seed) for seed in seeds for task in tasks], ignore_index=True)
     found["effect"] = found["after"] - found["before"]
     names = [*qap.EXPERIMENT, "change", "world", "original", "target", "kin", "before", "after", "effect"]
     return found[names].sort_values(names[:3], key=lambda x: pd.factorize(x)[0], kind="stable", ignore_index=True)
@@ -135,22 +135,17 @@ def rows(grown: worlds.World, task: str, languages: list[str], split: str) -> pd
     return pd.concat([grown.treebank(name, split) for name in languages], ignore_index=True)
 
 
-def _compared(task: str, seed: int, originals: int) -> pd.DataFrame:
+def _compared(task: str, seed: int) -> pd.DataFrame:
     """table[task, representation, metric, change, world, original, target, kin, before, after] in one seed's world."""
     grown = worlds.build(seed=seed)
     families = [list(names) for _, names in grown.languages.groupby("family", sort=False)["language"]]
-    turn = seed % len(families)
-    chosen = (families[turn:] + families[:turn])[:: max(1, len(families) // originals)][:originals]
-    for first, *_ in chosen:
-        for change in MEASURES:
-            grown = grown.twin(first, change)
-    sources = [name for first, *_ in chosen for name in (first, *(f"{first}-{change}" for change in MEASURES))]
-    first = {name: names[0] for names in chosen for name in names}
-    train, test = rows(grown, task, sources, "fit"), rows(grown, task, list(first), "test")
-    table = training.measure(task, "ngrams", train, test, seed=seed).table
-    table[["original", "change"]] = table["source"].str.split("-", n=1, expand=True)
-    table = table[table["original"] == table["target"].map(first)].assign(world=seed)
-    plain, keys = table["change"].isna(), ["metric", "original", "target"]
-    before = table[plain].rename(columns={"score": "before"})[[*keys, "before"]]
-    found = table[~plain].rename(columns={"score": "after"}).merge(before, on=keys, how="left")
+    kin = families[seed % len(families)]
+    for change in MEASURES:
+        grown = grown.twin(kin[0], change)
+    changes = {kin[0]: ""} | {f"{kin[0]}-{change}": change for change in MEASURES}
+    train, test = rows(grown, task, list(changes), "fit"), rows(grown, task, kin, "test")
+    table = training.measure(task, "ngrams", train, test, seed=seed).table.assign(world=seed, original=kin[0])
+    table["change"], keys = table["source"].map(changes), ["metric", "target"]
+    before = table[table["change"] == ""].rename(columns={"score": "before"})[[*keys, "before"]]
+    found = table[table["change"] != ""].rename(columns={"score": "after"}).merge(before, on=keys)
     return found.assign(kin=np.where(found["target"] == found["original"], "itself", "sibling"))
