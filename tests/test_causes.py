@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.common import stats
 from helpers.models import hub
-from helpers.synthesis import findings, twins
+from helpers.synthesis import twins
+from helpers.transfer import findings
 from helpers.world import mini, recipes, worlds
 
 TWINS = {"A1-script": ("A1", "script", 1.0), "A1-order-0.5": ("A1", "order", 0.5)}
@@ -38,7 +38,7 @@ def test_everything_is_measured_of_every_pair_that_is_asked_about(small):
     assert not found.source.isin(TWINS).any(), "twins are targets"
     plain, changed = twins._split(small, found)
     assert len(plain) == 8 * natural and not plain.target.isin(TWINS).any() and set(plain.trained) == {small}
-    assert len(changed) == 8 * 2 * 2 and set(changed.kin) == {"itself", "sibling"}
+    assert len(changed) == 8 * 2 * 2 and set(changed.kin) == {"itself", "sibling"} and set(changed.world) == {"small"}
     row = changed.set_index(["outcome", "kin", "change"]).loc[("retrieval", "sibling", "script")]
     value = found.set_index(["outcome", "source", "target"]).value["retrieval"]
     assert row.after == pytest.approx(np.mean([value["A2", "A1-script"], value["A3", "A1-script"]]))
@@ -69,55 +69,40 @@ def test_effects_start_from_what_a_language_has_with_itself():
     assert table.effect["topics", "itself"] == pytest.approx(0.5 - 0.95)
 
 
-def effects(cells: dict) -> pd.DataFrame:
-    """Effects of (change, dose) -> [training, original], for one outcome and both kinds of kin."""
-    rows = [
-        ("meaning", kin, f"A{j}", change, dose, x, f"m{i}")
-        for kin in ("sibling", "itself")
-        for (change, dose), values in cells.items()
-        for (i, j), x in np.ndenumerate(np.array(values))
-    ]
-    return pd.DataFrame(rows, columns=["outcome", "kin", "original", "change", "dose", "effect", "trained"])
-
-
-def test_the_summary_speaks_of_trainings_and_originals_alike():
-    cells = np.random.default_rng(0).normal(size=(4, 5))
-    row = twins.summary(effects({("script", 1.0): cells})).query("dose == 1").iloc[0]
-    assert (row.effect, row.low, row.high) == stats.crossed_interval(cells) and row.n == 20
-    one = twins.summary(effects({("script", 1.0): cells[:1]})).query("dose == 1").iloc[0]
-    assert (one.low, one.high) == stats.few_interval(cells[0])[1:], "one training: its originals alone"
-
-
-def test_the_start_of_a_curve_is_no_effect():
-    table = twins.summary(effects({("script", 0.5): [[1.0]], ("script", 1.0): [[2.0]]}))
-    curve = table[table.kin == "sibling"].sort_values("dose")
-    assert list(curve.dose) == [0, 0.5, 1] and list(curve.effect) == [0, 1, 2]
-
-
-def test_verdicts_compare_claims_with_causes_and_ranks_go_by_size():
-    noise = np.random.default_rng(0).normal(scale=0.01, size=(3, 3))
-    down, up, none = noise - 0.4, noise + 0.3, noise - noise.mean()
-    table = twins.summary(
-        effects({("script", 1.0): down, ("lexicon", 1.0): none, ("order", 1.0): down, ("morphology", 1.0): up})
+def test_a_whole_comparison_has_curves_ranks_verdicts_and_power(monkeypatch):
+    """One outcome follows words in every training, and correlation and twins have to say so; order has no effect."""
+    rng, similar = np.random.default_rng(0), worlds.build().similarity()
+    lexical = similar[(similar.measure == "lexical") & (similar.source != similar.target)]
+    natural = lexical.rename(columns={"measure": "outcome"}).assign(outcome="shared")
+    natural["value"] = 0.5 * natural.value + 1e-3 * rng.normal(size=len(natural))
+    keys = [(f"m{i}", kin, f"A{j}", change, dose) for i in range(3) for kin in ("sibling", "itself") for j in range(3)
+            for change in (*worlds.CHANGES, "control") for dose in (0.5, 1.0)]  # fmt: skip
+    found = pd.DataFrame(keys, columns=["trained", "kin", "original", "change", "dose"]).assign(outcome="shared")
+    found["effect"] = -0.4 * found.dose * (found.change == "lexicon") + 1e-3 * rng.normal(size=len(found))
+    tables = {"twins-natural": (natural, {}), "twins-effects": (found, {"parameters": {"k": 80, "layer": 3}})}
+    monkeypatch.setattr(twins.results, "read_summary", tables.get)
+    made = twins.causes([], k=1, layer=1, permutations=199)
+    curve = made.curves[(made.curves.kin == "sibling") & (made.curves.change == "lexicon")].sort_values("dose")
+    assert list(curve.dose) == [0, 0.5, 1] and curve.effect.to_numpy() == pytest.approx([0, -0.2, -0.4], abs=0.01)
+    near = made.compared[made.compared.kin == "sibling"].set_index("change")
+    assert near.verdict["lexicon"] == "agree: it matters" and near.verdict["control"] == "agree: none"
+    assert (
+        near.cause["order"] == "none"
+        and (near.smallest < 0.05).all()
+        and set(near.k) == {80}
+        and set(near["at"]) == {3}
     )
-    told = pd.DataFrame(
-        [("meaning", "script", 0.5, 0.01), ("meaning", "lexicon", 0.9, 0.01), ("meaning", "order", 0.1, 0.8)]
-        + [("meaning", "morphology", 0.3, 0.01)],
-        columns=["outcome", "change", "r", "holm"],
-    ).assign(partial_r=0.0, r_low=lambda t: t.r - 0.05, r_high=lambda t: t.r + 0.05, p=1.0)  # fmt: skip
-    found = twins.compared(table, told)
-    near = found[found.kin == "sibling"].set_index("change")
-    said = {"script": "agree: it matters", "lexicon": "misleads: no effect found"}
-    assert near.verdict.to_dict() == said | {"order": "missed", "morphology": "opposed"}
-    assert near.r_rank["lexicon"] == 1 and near.cause_rank["lexicon"] == 4 and near.cause_rank["script"] == 1.5
-    ranks = twins.ranks(found)
-    assert len(ranks) == 12 and not ranks[(ranks.by == "correlation") & (ranks.change == "order")].significant.iloc[0]
-    said, first = findings.causes(found)
-    first = first.set_index("kin").loc["sibling"]
-    assert first.r == "lexicon +0.90" and {x.split()[0] for x in first.effect.split(", ")} == {"script", "order"}
-    assert "1 of 3 where the source is a sibling, 1 of 3 where the source is the original" in said
-    none, _ = findings.causes(found.assign(r_significant=False))
-    assert "none is significant" in none
+    assert (made.compared[made.compared.kin == "itself"].verdict == "").all(), "beside the original sizes only"
+    ranks = made.ranks.set_index(["by", "change"])
+    assert (
+        len(ranks) == 12
+        and ranks["rank"]["twin and\nsibling", "lexicon"] == 1
+        and "control" not in set(made.ranks.change)
+    )
+    assert ranks.significant["correlation", "lexicon"] and not ranks.significant["twin and\nsibling", "order"]
+    assert set(made.power.outcome) == {"shared"} and made.power.smallest[0] > 0
+    said, _ = findings.answer("cause", made.compared)
+    assert "that hold freely" in said and len(said.split()) <= 40
 
 
 def test_an_outcome_that_is_one_similarity_is_told_so():
@@ -145,3 +130,15 @@ def test_what_is_kept_of_a_training_belongs_to_its_code_weights_and_parameters(s
     identity = twins.models.identity
     monkeypatch.setattr(twins.models, "identity", lambda lm: identity(lm) | {"weights": "others"})
     assert twins.kept(small, k=3, layer=1).value[0] == 4, "the model was trained anew"
+
+
+def test_languages_of_two_worlds_are_two_sets_of_languages():
+    natural = []
+    for name in ("default", "switched"):
+        similar = worlds.build(name).similarity()
+        similar = similar[(similar.measure == "lexical") & (similar.source != similar.target)].assign(world=name)
+        natural.append(similar.rename(columns={"measure": "outcome"}).assign(outcome="shared"))
+    natural = pd.concat(natural, ignore_index=True)
+    natural["value"] += 1e-3 * np.random.default_rng(0).normal(size=len(natural))
+    table = twins.correlations(natural, permutations=19).set_index("change")
+    assert table.r["lexicon"] == pytest.approx(1, abs=0.01) and table.holm["lexicon"] < 0.25

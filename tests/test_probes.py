@@ -8,6 +8,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.preprocessing import StandardScaler
 
 from helpers.abx import probes
+from helpers.common import stats
 from helpers.embeddings.activations import Activations
 from helpers.world import planted
 
@@ -78,6 +79,19 @@ def test_a_trend_that_both_share_is_gone_once_it_is_held_fixed():
     assert found.low["partial"] < 0 < found.high["partial"]
     table["y"] = table.x + 0.3 * rng.normal(size=len(table))
     assert probes.association(table, "x", "y", n=50).set_index("kind").low["partial"] > 0.3
+
+
+def test_a_course_that_is_not_straight_is_held_fixed_too():
+    """Layer and checkpoint are cells: what peaks in the middle would pass two linear ranks."""
+    rng = np.random.default_rng(0)
+    rows = [(step, layer, name) for step in range(6) for layer in range(5) for name in "abcdefgh"]
+    table = pd.DataFrame(rows, columns=["step", "layer", "language"])
+    table["x"], table["y"] = (-((table.layer - 2) ** 2) + 0.3 * rng.normal(size=len(table)) for _ in range(2))
+    linear = stats.partial_correlation(table.x, table.y, table[["step", "layer"]], ranks=True)
+    found = probes.association(table, "x", "y", n=50).set_index("kind")
+    assert linear > 0.7 and found.low["partial"] < 0 < found.high["partial"]
+    cells = pd.get_dummies(table.step * 10 + table.layer).to_numpy(float)
+    assert found.r["partial"] == pytest.approx(stats.partial_correlation(table.x.rank(), table.y.rank(), cells))
 
 
 def test_a_control_that_never_varies_is_left_out():

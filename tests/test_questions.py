@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.common import stats
@@ -54,34 +54,16 @@ def test_partial_r_is_that_of_residuals_of_a_regression():
     assert found.r == pytest.approx(np.corrcoef(*raw)[0, 1], abs=1e-6)
 
 
-@given(st.integers(0, 10_000))
-def test_weights_are_copies_of_rows(seed):
-    rng = np.random.default_rng(seed)
-    y, x, held = rng.normal(size=30), rng.normal(size=30), rng.normal(size=(30, 2))
-    count = rng.integers(0, 3, 30)
-    many = np.repeat(np.arange(30), count)
-    if len(many) < 6:
-        return
-    expected = stats.partial_correlation(y[many], x[many], held[many])
-    assert questions.partial_r(y, x, held, count[None])[0] == pytest.approx(expected, abs=1e-8)
-
-
-def test_what_is_held_can_leave_nothing():
-    x = np.random.default_rng(0).normal(size=(20, 2))
-    assert np.isnan(questions.partial_r(x[:, 0], x[:, 1], x[:, 1:], np.ones((1, 20), int))).all()
-
-
-def test_a_pair_counts_as_often_as_its_languages_were_drawn():
-    source, target = ["a", "a", "b", "c"], ["b", "c", "c", "a"]
-    weights = questions.pair_weights(source, target, {}, 7)
-    drawn = stats.weights(3, seed=7)
-    for place, (s, t) in enumerate(zip(source, target)):
-        assert (weights[:, place] == drawn[:, "abc".index(s)] * drawn[:, "abc".index(t)]).all()
-    kin = questions.pair_weights(source, target, {"a": "F", "b": "F", "c": "G"}, 7)
-    both = stats.weights(2, seed=7)
-    assert (kin[:, 0] == both[:, 0] ** 2).all() and (kin[:, 1] == both.prod(1)).all()
-    alone = questions.pair_weights(source, target, {"a": "", "b": "", "c": "G"}, 7)
-    assert not np.array_equal(alone, kin), "a language without a family is a family of its own"
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 2))
+def test_what_a_cell_adds_is_what_leaving_it_out_takes_away(seed, held):
+    cells = np.random.default_rng(seed).normal(size=(200, 2 + held))
+    cells = cells - cells.mean(0)
+    r = stats.partial_correlation(cells[:, 0], cells[:, 1], cells[:, 2:])
+    pull = questions._pull(cells)
+    assert pull.sum() == pytest.approx(0, abs=1e-9)
+    left = [stats.partial_correlation(*part.T[:2], part[:, 2:]) for part in (np.delete(cells, i, 0) for i in range(9))]
+    np.testing.assert_allclose(r - np.array(left), pull[:9], atol=2e-3)
 
 
 @pytest.mark.slow
@@ -123,7 +105,7 @@ def test_a_predictor_without_variation_is_not_judged():
     asked = [Question("transfer", "form@3", ("similarity",))]
     found = questions.answers(table, asked, families, permutations=5)
     assert found.partial_r.isna().all() and found.holm.isna().all()
-    assert findings.answered(found)[0].endswith("beyond what is given: form 0 and 0 of 0.**")
+    assert findings.answered(found)[0].endswith("and beyond family: form 0 and 0 of 0; 0 more hold only freely.**")
 
 
 def test_join_keeps_the_pairs_that_all_have_and_says_where_from():
@@ -155,10 +137,11 @@ def test_similarities_that_say_nothing_are_left_out_and_the_rest_is_held_fixed()
 
 def test_an_answer_counts_what_is_significant_on_each_side():
     rows = [("y", "meaning@3", 0.4, True), ("z", "meaning@2", -0.4, True), ("u", "meaning@3", 0.3, False)]
-    found = pd.DataFrame(rows, columns=["outcome", "predictor", "partial_r", "significant"])
-    said, table = findings.answered(found.assign(r=0.0, low=0.0, high=0.0, low_family=0.0, high_family=0.0, holm=0.0))
-    assert said.endswith(", beyond what is given: meaning 1 and 1 of 3.**")
-    assert list(table.outcome) == ["y", "z"]
+    found = pd.DataFrame(rows, columns=["outcome", "predictor", "partial_r", "significant"]).assign(freely=True)
+    zero = dict.fromkeys(["r", "low", "high", "low_family", "high_family", "holm", "holm_family"], 0.0)
+    said, table = findings.answered(found.assign(**zero))
+    assert said.endswith("given and beyond family: meaning 1 and 1 of 3; 1 more hold only freely.**")
+    assert list(table.outcome) == ["y", "z", "u"]
 
 
 def test_an_unknown_quantity_is_named():
@@ -167,22 +150,20 @@ def test_an_unknown_quantity_is_named():
         questions.answers(table, [Question("nothing", "meaning", ())], families)
 
 
-def test_means_over_pairs_and_their_resamples():
+def test_means_over_pairs_have_intervals_over_languages_and_families():
     names = list("abcdef")
     pairs = [(p, q) for p in names for q in names if p != q]
     values = pd.DataFrame(
         [(*pair, "k", i % 7) for i, pair in enumerate(pairs)], columns=["source", "target", "by", "value"]
     )
-    row = questions.pair_means(values, ["by"], {}).iloc[0]
-    weights = stats.weights(6)
-    means = []
-    for draw in weights:
-        rows = [x for (p, q), x in zip(pairs, values.value) for _ in range(draw[names.index(p)] * draw[names.index(q)])]
-        means += [np.mean(rows)] if rows else []
-    assert row.value == values.value.mean() and row.n == 30
-    assert (row.low, row.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
-    same = questions.pair_means(values.assign(value=2.0), ["by"], {"a": "F", "b": "F"}).iloc[0]
-    assert (same.low, same.high, same.low_family) == (2, 2, 2)
+    kin = {"a": "F", "b": "F"}
+    row = questions.pair_means(values, ["by"], kin).iloc[0]
+    pull = (values.value - values.value.mean()) / 30
+    for end, groups in (("", {}), ("_family", kin)):
+        expected = stats.dyadic_interval(values.value.mean(), pull, values.source, values.target, groups)
+        assert (row[f"low{end}"], row[f"high{end}"]) == pytest.approx(expected[1:])
+    same = questions.pair_means(values.assign(value=2.0), ["by"], kin).iloc[0]
+    assert (same.value, same.low, same.high, same.low_family, same.n) == (2, 2, 2, 2, 30)
 
 
 def test_gains_by_the_language_steered_to():

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest, pearsonr, spearmanr
 
+from helpers.common import stats
 from helpers.transfer import qap, ranking
 
 KEYS = ["task", "representation", "measure", "statistic", "pairs"]
@@ -218,13 +219,62 @@ def test_baselines_are_the_rules_they_name():
 def test_regret_curves_fall_with_k_and_bound_their_means():
     scores, similarity = _planted(6, noise=0.3)
     scores = pd.concat([scores, scores.assign(task="u")])
-    table = ranking.regret_curve(scores, similarity, range(1, 11), pivot="L1", draws=50)
+    table, singles = ranking.regret_curve(scores, similarity, ks=range(1, 11), pivot="L1")
     assert not table.duplicated(["task", "representation", "measure", "k"]).any() and table["k"].max() == 5
     assert (table.groupby(["task", "measure"])["regret"].diff().dropna() <= 1e-9).all()
     assert table["low"].le(table["regret"] + 1e-9).all() and table["high"].ge(table["regret"] - 1e-9).all()
     other = table[(table["measure"] == "other u / x") & (table["task"] == "t")]
     np.testing.assert_allclose(other["regret"], 0, atol=1e-9)
-    assert set(table.loc[~table["baseline"], "measure"]) == {"alike", "idle"}
+    assert set(table.loc[~table["baseline"], "measure"]) == {"alike", "idle", ranking.BEST, ranking.ALL}
+    for name, part in similarity.groupby("measure"):
+        row = table[(table["measure"] == name) & (table["task"] == "t")].set_index("k")
+        one = scores[scores["task"] == "t"]
+        assert row["ndcg"][3] == pytest.approx(ranking.ndcg(one, part)["ndcg"].mean())
+        lost = ranking.regret(one, part, 1)["regret"]
+        assert row["regret"][1] == pytest.approx(lost.mean())
+        found = singles[(singles["measure"] == name) & (singles["task"] == "t")]["regret"]
+        np.testing.assert_allclose(found, lost)
+        assert tuple(row.loc[1, ["low", "high"]]) == pytest.approx(stats.few_interval(lost)[1:])
+
+
+def test_the_best_measure_is_chosen_without_the_targets_family():
+    """In family F0 another measure is best; it must not be chosen for F0 itself."""
+    rng, n = np.random.default_rng(0), 12
+    families = {f"L{i}": f"F{i // 3}" for i in range(n)}
+    first, second = rng.random((2, n, n))
+    ours = np.arange(n) < 3
+    cells = np.where(ours, second, first) + 0.01 * rng.random((n, n))  # [source, target]
+    scores = _table(cells, "score", task="t", representation="x", metric="m")
+    similarity = pd.concat([_table(first, measure="first"), _table(second, measure="second")])
+    table = ranking.chosen(scores, similarity, families).set_index("target")
+    assert (table["measure"] == "first").all() and set(table["family"]) == {"F0", "F1", "F2", "F3"}
+    off = np.where(np.eye(n, dtype=bool), np.nan, cells)
+    for name in ("L0", "L7"):
+        i = int(name[1:])
+        known = np.arange(n) != i
+        assert table["r"][name] == pytest.approx(np.corrcoef(off[known, i], first[known, i])[0, 1])
+    alone = ranking.chosen(scores, similarity, dict.fromkeys(families, "F"))
+    assert (alone["measure"] == "first").all() and len(alone) == n, "one family: each target is left out by itself"
+
+
+def test_all_measures_together_are_weighed_by_other_families():
+    rng, n = np.random.default_rng(1), 15
+    families = {f"L{i}": f"F{i // 3}" for i in range(n)}
+    first, second = rng.normal(size=(2, n, n))
+    cells = first + second + 0.1 * rng.normal(size=(n, n))
+    scores = _table(cells, "score", task="t", representation="x", metric="m")
+    similarity = pd.concat([_table(first, measure="first"), _table(second, measure="second")])
+    curves, _ = ranking.regret_curve(scores, similarity, families, ks=[1])
+    lost = curves.set_index("measure")["regret"]
+    assert lost[ranking.ALL] < 0.1 < lost[ranking.BEST]
+    S, V = qap.stacked(scores, similarity)
+    together = ranking.elsewhere(S, V, families)[0][ranking.ALL]
+    changed = S.copy()
+    changed.loc[["L0", "L1", "L2"]] = rng.normal(size=(3, n))
+    changed[["L0", "L1", "L2"]] = rng.normal(size=(n, 3))
+    again = ranking.elsewhere(changed.where(S.notna()), V, families)[0][ranking.ALL]
+    np.testing.assert_allclose(again[:3], together[:3], err_msg="the family's own scores play no part")
+    assert not np.allclose(again[3:], together[3:])
 
 
 def test_the_split_half_oracle_takes_the_luck_out_of_a_maximum():
@@ -282,6 +332,6 @@ def test_inputs_are_left_as_they_were():
     scores, similarity = _planted(5)
     before = scores.copy(), similarity.copy()
     qap.correlate(scores, similarity, draws=5, permutations=5)
-    ranking.regret_curve(scores, similarity, draws=5)
+    ranking.regret_curve(scores, similarity)
     pd.testing.assert_frame_equal(scores, before[0])
     pd.testing.assert_frame_equal(similarity, before[1])

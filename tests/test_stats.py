@@ -4,7 +4,7 @@ import numpy as np
 import oracles
 import pandas as pd
 import pytest
-from scipy.stats import kstest, pearsonr, spearmanr, ttest_1samp
+from scipy.stats import kstest, pearsonr, spearmanr, t, ttest_1samp
 
 from helpers.common import stats
 
@@ -142,3 +142,48 @@ def test_means_by_group_have_the_interval_asked_for_and_count_what_is_independen
     assert tuple(found.iloc[1])[1:4] == stats.mean_interval([1, 1, 1, 3], [0, 0, 1, 1])
     found = stats.by_group(table, ["kind"], "value", interval=stats.mean_interval)
     assert tuple(found.iloc[0])[1:] == (*stats.mean_interval([0, 2, 4, 6]), 4)
+
+
+def test_an_interval_over_pairs_sums_products_over_pairs_that_share_a_language():
+    rng = np.random.default_rng(0)
+    pairs = [(p, q) for p in "abcde" for q in "abcde" if p != q][:17]
+    source, target = zip(*pairs)
+    x = rng.normal(size=len(pairs))
+    pull = (x - x.mean()) / len(x)
+    for groups in ({}, {"a": "F", "b": "F", "c": "G", "d": "", "e": "H"}):
+        units = [{groups.get(name) or name for name in pair} for pair in pairs]
+        n = len(set().union(*units))
+        variance = sum(pull[i] * pull[j] for i in range(len(x)) for j in range(len(x)) if units[i] & units[j])
+        found = stats.dyadic_interval(x.mean(), pull, source, target, groups)
+        half = t.ppf(0.975, n - 1) * np.sqrt(variance * n / (n - 1))
+        once = {}
+        for unit, value in zip(units, pull):
+            once[frozenset(unit)] = once.get(frozenset(unit), 0) + value
+        least = t.ppf(0.975, n - 1) * np.sqrt(sum(value**2 for value in once.values()) * n / (n - 1))
+        assert (found.high - found.low) / 2 == pytest.approx(max(np.nan_to_num(half), least))
+    assert np.isnan(stats.dyadic_interval(0.0, pull, source, target, dict.fromkeys("abcde", "F")).low)
+
+
+@pytest.mark.parametrize("groups", [2, 6, 14])
+def test_few_groups_have_the_interval_of_student(groups):
+    values = np.random.default_rng(0).normal(size=(groups, 3))
+    found = stats.mean_interval(values)
+    for column in range(3):
+        one = stats.few_interval(values[:, column])
+        assert (found.low[column], found.high[column]) == pytest.approx((one.low, one.high))
+    doubled = stats.mean_interval(np.repeat(values[:, 0], 5), np.repeat(np.arange(groups), 5))
+    assert doubled == pytest.approx(stats.few_interval(values[:, 0]))
+
+
+def test_from_fifteen_groups_on_whole_clusters_are_resampled():
+    values, draws = np.random.default_rng(0).normal(size=15), stats.weights(15)
+    assert stats.mean_interval(values)[1:] == pytest.approx(tuple(np.quantile(draws @ values / 15, [0.025, 0.975])))
+
+
+@pytest.mark.parametrize("groups", [3, 4, 12])
+def test_the_smallest_effect_is_seen_in_four_of_five_cases(groups):
+    effect = stats.smallest_effect(groups**-0.5, groups - 1)
+    drawn = np.random.default_rng(0).normal(effect, 1, size=(4000, groups))
+    low = [stats.few_interval(values).low for values in drawn[:1500]]
+    assert np.mean(np.array(low) > 0) == pytest.approx(0.8, abs=0.04)
+    assert np.isnan(stats.smallest_effect(1.0, 0)) and np.isnan(stats.smallest_effect(np.nan, 3))

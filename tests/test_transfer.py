@@ -9,6 +9,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
+from helpers.common import stats
 from helpers.corpora import text
 from helpers.transfer import findings, measures, qap, ranking, training, twins
 from helpers.world import planted, worlds
@@ -140,7 +141,7 @@ def test_a_plan_says_why_a_part_is_left_out():
 
 
 def test_the_planted_measure_wins_within_targets_and_hides_in_the_pool():
-    scores, similarity = planted.transfer_case()
+    scores, similarity, _ = planted.transfer_case()
     r = {name: qap.within_target(scores, values).r.mean() for name, values in similarity.groupby("measure")}
     assert r["true"] > 0.98 and abs(r["chance"]) < 0.2 and r["true"] > r["rival"] > r["chance"]
     true = similarity[similarity.measure == "true"]
@@ -150,66 +151,137 @@ def test_the_planted_measure_wins_within_targets_and_hides_in_the_pool():
 
 
 def test_a_twin_in_other_letters_loses_topics_and_one_of_other_order_does_not():
-    found = twins.effects(["topics"], seeds=(0,), originals=2)
-    assert len(found) == 2 * 4 * 4 and (found.effect == found.after - found.before).all()
+    found = twins.effects(["topics"], seeds=(0, 1))
+    family = worlds.build().languages.groupby("family").size().iloc[0]
+    assert len(found) == 2 * 4 * family and found.groupby("world").original.first().nunique() == 2
+    assert (found.effect == found.after - found.before).all()
     mean = found.groupby(["change", "kin"]).effect.mean()
     assert mean["script", "itself"] < -0.5 and mean["lexicon", "itself"] < -0.5
     assert abs(mean["order", "itself"]) < 0.1
 
 
-def test_a_verdict_follows_from_interval_and_p():
-    rows = [("script", -0.3), ("lexicon", -0.2), ("order", 0.0), ("morphology", 0.0)]
-    effects = pd.DataFrame([
-        dict(task="topics", representation="ngrams", metric="accuracy", change=change, seed=seed, original="A1",
-             target="A2", kin="sibling", effect=effect + 0.001 * sign)
-        for change, effect in rows for seed, sign in ((0, 1), (1, -1))
-    ])  # fmt: skip
-    keys = dict(task="topics", representation="ngrams", metric="accuracy")
-    claims = dict(r=0.5, r_low=0.4, r_high=0.6, holm=[0.01, 0.2, 0.01, 0.2], partial_r=0.1, p=0.5)
-    table = twins.comparison(effects, pd.DataFrame({**keys, "change": [change for change, _ in rows], **claims}))
-    assert table.set_index("change").verdict.to_dict() == {
-        "script": "agree: it matters", "lexicon": "missed", "order": "misleads: no effect found",
-        "morphology": "agree: none found",
+KEYS = dict(task="topics", representation="ngrams", metric="accuracy")
+
+
+def judged(effects: dict, claims: dict, kin: str = "sibling") -> pd.DataFrame:
+    """Verdicts on changes whose effects in several worlds are given, and what is claimed of each."""
+    rows = [
+        dict(KEYS, kin=kin, change=change, world=world, original="A1", effect=effect)
+        for change, values in effects.items()
+        for world, effect in enumerate(values)
+    ]
+    claimed = pd.DataFrame(
+        dict(KEYS, r_low=0.4, r_high=0.6, partial_r=0.1, p=0.5, p_family=0.5, change=list(effects), **claims)
+    )
+    return twins.judged(twins.summary(pd.DataFrame(rows), [*KEYS, "kin", "change"]), claimed)
+
+
+def test_a_verdict_follows_from_interval_margin_and_p():
+    sure, wide = np.array([0.001, -0.001, 0.0]), np.array([0.3, -0.3, 0.0])
+    effects = dict(script=sure - 0.3, lexicon=sure - 0.2, order=sure, morphology=wide, control=sure)
+    claims = dict(r=[0.5, 0.5, 0.5, 0.5, np.nan], holm=[0.01, 0.2, 0.01, 0.01, np.nan])
+    table = judged(effects, claims | dict(holm_family=[0.01, 0.2, 0.2, 0.2, np.nan]))
+    found = table.set_index("change")
+    assert found.verdict.to_dict() == {
+        "script": "agree: it matters", "lexicon": "missed", "order": "misleads: no effect", "morphology": "open",
+        "control": "agree: none",
     }  # fmt: skip
+    assert found.cause.to_dict() == dict(
+        script="matters", lexicon="matters", order="none", morphology="open", control="none"
+    )
+    assert found.r_beyond.sum() == 1 and found.r_significant.sum() == 3 and found.smallest["morphology"] > 0.3
     said, shown = findings.answer("cause", table)
-    assert "over 4 changes" in said and "2 agree, 1 misleads, 1 missed, 0 opposed" in said and len(shown) == 4
+    assert "of 3 that hold freely: 1 agree, 1 misleads, 0 opposed, 1 open; of 1 that hold beyond" in said
+    assert "1 missed" in said and len(said.split()) <= 40 and len(shown) == 5
+    rising = judged(dict(script=sure + 0.3), dict(r=[0.5], holm=[0.01], holm_family=[0.01]))
+    assert rising.verdict[0] == "opposed"
+    alike = judged(dict(script=sure + 0.3), dict(r=[-0.5], holm=[0.01], holm_family=[0.01]))
+    assert alike.verdict[0] == "agree: it matters", "a negative correlation is a claim too"
+    beside = judged(dict(script=sure - 0.3), dict(r=[0.5], holm=[0.01], holm_family=[0.01]), kin="itself")
+    assert beside.verdict[0] == beside.cause[0] == "" and beside.effect[0] == pytest.approx(-0.3), "a size, no verdict"
+
+
+def test_originals_of_one_world_count_as_one_group_and_one_world_speaks_of_itself():
+    rng = np.random.default_rng(0)
+    keys = [(world, original) for world in "abcd" for original in "ABC"]
+    table = pd.DataFrame(keys, columns=["world", "original"]).assign(change="order", effect=rng.normal(size=12))
+    row = twins.summary(table, ["change"]).iloc[0]
+    means = table.groupby("world").effect.mean()
+    assert (row.low, row.high) == pytest.approx(stats.few_interval(means)[1:]) and (row.n, row.groups) == (12, 4)
+    assert row.smallest == pytest.approx(stats.smallest_effect(means.sem(), 3))
+    cells = rng.normal(size=(4, 5))
+    one = pd.DataFrame(
+        [(f"m{i}", j, x) for (i, j), x in np.ndenumerate(cells)], columns=["trained", "original", "effect"]
+    )
+    row = twins.summary(one.assign(change="order"), ["change"]).iloc[0]
+    assert (row.effect, row.low, row.high) == pytest.approx(stats.crossed_interval(cells)) and row.n == 20
+
+
+def test_power_is_told_from_what_differs_between_worlds_and_originals():
+    rng = np.random.default_rng(0)
+    keys = [(world, original) for world in range(200) for original in range(3)]
+    table = pd.DataFrame(keys, columns=["world", "original"]).assign(change="order")
+    table["effect"] = 0.5 * rng.normal(size=200)[table.world] + rng.normal(size=600)
+    row = twins.power(table, ["change"], groups=4, originals=3).iloc[0]
+    assert (row["between"], row.within) == pytest.approx((0.5, 1.0), abs=0.1)
+    assert row.smallest == pytest.approx(stats.smallest_effect(np.sqrt(0.25 / 4 + 1 / 12), 3), abs=0.15)
+    alone = twins.power(table[table.world == 0].drop(columns="world"), ["change"], groups=4, originals=3).iloc[0]
+    assert alone["between"] == 0 and alone.within == pytest.approx(table.effect[:3].std())
+    said, shown = findings.answer("power", 9)
+    assert said.startswith("**9 worlds see an effect of 1.1 standard") and shown.smallest[1:].is_monotonic_decreasing
 
 
 def _planted_experiments():
     """Two tasks made of one similarity, under one representation, and what ranks their sources."""
-    made, similarity = planted.transfer_case(languages=8)
+    made, similarity, families = planted.transfer_case(languages=12)
     keys = dict(representation="ngrams", metric="accuracy", n_test=100, majority=0.2)
     again = made.assign(score=made.score + np.random.default_rng(1).normal(0, 0.01, len(made)))
     scores = pd.concat([made.assign(task="topics", **keys), again.assign(task="pos", **keys)], ignore_index=True)
-    found = qap.correlate(scores, similarity, statistics=("within_target", "pooled"), permutations=199, draws=100)
-    return scores, similarity, found[found.pairs == "common"]
+    options = dict(statistics=("within_target", "pooled"), permutations=199, draws=100)
+    found = qap.correlate(scores, similarity, families, **options)
+    return scores, similarity, found[found.pairs == "common"], families
 
 
 def test_what_is_said_follows_from_the_tables():
-    scores, similarity, found = _planted_experiments()
+    scores, similarity, found, families = _planted_experiments()
     within = found[found.statistic == "within_target"]
-    curves = ranking.regret_curve(scores, similarity, [1, 2], draws=100)
+    curves, singles = ranking.regret_curve(scores, similarity, families, [1, 2])
     answers = {
-        "measure": (within,), "cost": (curves, within), "guide": (curves,), "transfer": (scores,),
-    }  # fmt: skip
+        "measure": (within, scores, similarity, families),
+        "cost": (singles,),
+        "guide": (singles,),
+        "transfer": (scores, families),
+    }
     said, tables = zip(*(findings.answer(name, *given) for name, given in answers.items()))
-    assert "in 2 of 2 experiments (true 2); in 2 it is clearly ahead" in said[0]
-    assert "less than a random one in 2 of 2 experiments, and significantly more in 0" in said[1]
-    assert "a safe guide in 2 of 2 cases" in said[2] and set(tables[2].verdict) == {"safe"}
+    assert "Of 8 correlations 4 hold freely and 4 beyond family" in said[0] and "in 2 of 2 experiments" in said[0]
+    assert set(tables[0]["best elsewhere"]) == {"true"} and set(tables[0]["holds beyond family"]) == {"true, rival"}
+    assert "in 2 of 2 experiments, more in 0; by all measures together, less in 2, more in 0" in said[1]
+    assert "a safe guide, by a margin of 0.02, in 2 of 2 cases" in said[2] and set(tables[2].verdict) == {"safe"}
     assert "topics" in said[3] and "pos" in said[3] and len(tables[3]) == 2
     assert all(text.startswith("**") and len(text.split()) <= 40 for text in said)
-    one = curves[(curves.task == "topics") & ~curves.measure.str.startswith("other")]
+    one = singles[(singles.task == "topics") & ~singles.measure.str.startswith("other")]
     assert "one task only" in findings.answer("guide", one)[0]
+    worse = singles.assign(regret=singles.regret + 0.1 * singles.measure.str.startswith("other"))
+    assert "safe" not in set(findings.answer("guide", worse)[1].verdict), "a guide that costs more than the margin"
     with pytest.raises(LookupError, match="no question 'costs'; did you mean cost"):
         findings.answer("costs", curves, within)
 
 
-def test_what_is_drawn_are_the_best_measures_and_the_rules_that_need_none():
-    scores, similarity, found = _planted_experiments()
-    curves, drawn = ranking.choices(scores, similarity, found[found.statistic == "within_target"])
+def test_what_holds_by_family_alone_is_told_as_holding_freely_only():
+    scores, similarity, families = planted.transfer_case(by="family")
+    scores = scores.assign(task="t", representation="x", metric="m")
+    found = qap.correlate(scores, similarity, families, statistics=("within_target",), permutations=199, draws=50)
+    said, table = findings.answer("measure", found[found.pairs == "common"], scores, similarity, families)
+    assert "Of 4 correlations 1 hold freely and 0 beyond family" in said
+    assert table["holds freely"][0] == "family" and table["holds beyond family"][0] == "none"
+
+
+def test_what_is_drawn_is_chosen_elsewhere_or_needs_no_choice():
+    scores, similarity, _, families = _planted_experiments()
+    curves, drawn, _ = ranking.choices(scores, similarity, families)
     assert set(drawn.experiment) == {"topics from ngrams", "pos from ngrams"} and set(drawn.k) == set(curves.k)
     topics = drawn[drawn.task == "topics"].measure.unique().tolist()
-    assert topics == ["true", "rival", "best for pos", "random", "best single source"]
+    assert sorted(topics) == sorted([ranking.BEST, ranking.ALL, "best for pos", *ranking.RULES])
 
 
 def test_families_stay_together_and_no_language_meets_itself():
@@ -229,6 +301,8 @@ def test_a_grid_holds_scores_of_test_sets_of_unequal_size(tmp_path):
             parts.append(world.sentences([name], split).head(most - 5 * i).assign(split=split))
     pd.concat(parts).to_csv(tmp_path / "ragged.csv", index=False)
     made = training.grid(f"csv:{tmp_path / 'ragged.csv'}", representations=["ngrams"])
+    sizes = measures.similarity(f"csv:{tmp_path / 'ragged.csv'}", list(made.families)).query("measure == 'size'")
+    assert 10 ** sizes.set_index("source").value["C1"].iloc[0] == pytest.approx(30) and len(sizes) == 12
     assert sorted(set(made.scores.n_test)) == [9, 14, 19, 24] and made.scores.score.notna().all()
     oracle = made.oracle()
     assert oracle[["optimistic", "honest"]].notna().all(axis=None) and (oracle.optimistic <= 1).all()
@@ -246,14 +320,9 @@ def test_pud_has_800_training_and_200_test_sentences_with_the_same_ids():
 
 
 def test_a_correlation_within_targets_needs_three_sources_and_any_number_of_targets():
-    scores, similarity = planted.transfer_case(languages=6)
+    scores, similarity, _ = planted.transfer_case(languages=6)
     two = scores[scores.source.isin(scores.source.unique()[:2])]
     with pytest.raises(ValueError, match="2 sources of one target, but a correlation needs 3"):
         qap.correlate(two, similarity, statistics=("within_target",), permutations=9, draws=9)
     few = scores[scores.target.isin(scores.target.unique()[:3])]
     assert qap.correlate(few, similarity, statistics=("within_target",), permutations=9, draws=9).r.notna().all()
-
-
-def test_a_negative_correlation_is_a_claim_too():
-    table = pd.DataFrame({"low": [0.05, -0.1], "high": [0.2, 0.1], "r": [-0.6, -0.6], "holm": [0.001, 0.001]})
-    assert twins.verdicts(table).verdict.tolist() == ["agree: it matters", "misleads: no effect found"]

@@ -112,15 +112,18 @@ def associations(pairs: pd.DataFrame, found: pd.DataFrame, sources: Names, seed:
 def association(table: pd.DataFrame, x: str, y: str, *, n: int = 200, seed: int = 0) -> pd.DataFrame:
     """table[x, y, kind, r, low, high, n]: Spearman's correlation of two columns, `raw` and `partial`.
 
-    `partial` holds the ranks of step and layer fixed. Intervals resample whole languages.
+    `partial` holds each checkpoint and layer fixed: their means are taken off the ranks, so that no course over steps
+    or layers, straight or not, can make the two go together. Whole languages are independent (`stats.grouped`).
     """
-    table, kinds = table.dropna(subset=[x, y]), {"raw": [], "partial": ["step", "layer"]}
+    table = table.dropna(subset=[x, y])
 
     def both(rows: pd.DataFrame) -> list[float]:
-        return [stats.partial_correlation(rows[x], rows[y], rows[held], ranks=True) for held in kinds.values()]
+        ranks = rows[[x, y]].rank()
+        left = ranks - ranks.groupby([rows["step"], rows["layer"]]).transform("mean")
+        return [stats.partial_correlation(part[x], part[y]) for part in (ranks, left)]
 
     r, low, high = stats.bootstrap(table, both, clusters="language", n=n, seed=seed)
-    return pd.DataFrame({"x": x, "y": y, "kind": list(kinds), "r": r, "low": low, "high": high, "n": len(table)})
+    return pd.DataFrame({"x": x, "y": y, "kind": ["raw", "partial"], "r": r, "low": low, "high": high, "n": len(table)})
 
 
 def spread(languages: Names, most: int = 6) -> list[str]:

@@ -14,7 +14,7 @@ import seaborn as sns
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#4D4D4D"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
@@ -128,10 +128,11 @@ def _end_labels(ax: Axes, ends: list[tuple[float, str, str]]) -> None:
 def heatmap(
     table: pd.DataFrame, ax: Axes, *, rows: str, columns: str, value: str, p: str = "", label: str = "",
     groups: dict[str, str] | None = None, limits: tuple | None = None, cmap: str = "cividis", numbers: bool = True,
+    frame: str = "",
 ) -> Axes:  # fmt: skip
     """A matrix in order of appearance, NaN hatched, numbers written in up to 24 x 24 cells, `groups` ruled off.
 
-    Where `p` names a column, cells with p of .05 or more are grey.
+    Where `p` names a column, cells with p of .05 or more are grey; where `frame` does, cells where it holds are framed.
     """
     across, down = table[columns].unique(), table[rows].unique()
     square = table.pivot(index=rows, columns=columns).reindex(down)
@@ -152,6 +153,8 @@ def heatmap(
         text.set_color("white" if sns.utils.relative_luminance(colour) < 0.2 else "#262626")
     if p:
         sns.heatmap(cells, mask=~grey, cmap=["#EEEEEE"], cbar=False, annot_kws=font | {"color": "#777777"}, **drawn)
+    for place in np.argwhere(square[frame].reindex_like(cells).eq(True).to_numpy()) if frame else ():
+        ax.add_patch(Rectangle(place[::-1] + 0.05, 0.9, 0.9, fill=False, ec="#222222", lw=1.4))
     for names, rule in ((cells.columns, ax.axvline), (cells.index, ax.axhline)):
         kinds = pd.factorize(names.map(groups or {}))[0]
         for i in np.flatnonzero(np.diff(kinds)):
@@ -241,11 +244,13 @@ def panels(table: pd.DataFrame, axes: np.ndarray, *, rows: str, columns: str, dr
     return axes
 
 
-def estimates(table: pd.DataFrame, ax: Axes, *, y: str, x: str, by: str = "", significant: str = "") -> Axes:
+def estimates(
+    table: pd.DataFrame, ax: Axes, *, y: str, x: str, by: str = "", significant: str = "", strong: str = ""
+) -> Axes:
     """A mark with its interval (low, high) in the row of each y, numbers at the right; levels of `by` lie side by side.
 
-    Where `significant` names a column, a thin line runs from low_family to high_family, and rows without it grey
-    with a hollow mark.
+    Where `significant` names a column, a thin line runs from low_family to high_family, and rows without it are grey
+    with a hollow mark; where `strong` does, marks without it are hollow too.
     """
     names, look = table[y].unique(), looks(table[by] if by else [""])
     for i, (level, (colour, mark)) in enumerate(look.items()):
@@ -256,7 +261,7 @@ def estimates(table: pd.DataFrame, ax: Axes, *, y: str, x: str, by: str = "", si
         if significant:
             ax.hlines(at, part.low_family, part.high_family, shade, lw=0.8)
         ax.hlines(at, part.low, part.high, shade, lw=2.4 if significant else 1.6)
-        face = np.where(clear, shade, "white")
+        face = np.where(clear & part[strong].astype(bool) if strong else clear, shade, "white")
         ax.scatter(part[x], at, 20, marker=mark, lw=0.8, ec=shade, fc=face, label=level, zorder=3)
         beside = dict(xycoords=ax.get_yaxis_transform(), textcoords="offset points", va="center", fontsize=7.5)
         for place, value, colour in zip(rows, part[x], shade):

@@ -12,7 +12,7 @@ from helpers.synthesis.questions import pair_means
 _THIRDS = np.array(["low", "middle", "high"], dtype=object)
 
 
-def helped(views: SimpleNamespace, families: Mapping[str, str], *, seed: int = 0) -> SimpleNamespace:
+def helped(views: SimpleNamespace, families: Mapping[str, str]) -> SimpleNamespace:
     """Average what steering adds to retrieval, from `dyads.views`: pairs, means, and what is `said` with a `table`.
 
     means: tables by the language steered to (toward), by kinship and by level, the last two of pairs steered to their
@@ -25,8 +25,8 @@ def helped(views: SimpleNamespace, families: Mapping[str, str], *, seed: int = 0
     own["kin"] = near.map({True: "within families", False: "across"})
     own = own.sort_values("level", key=lambda x: x.map(list(_THIRDS).index), kind="stable")
     parts = {"toward": pairs.dropna(subset="value"), "kin": own, "level": own}
-    means = {key: pair_means(part, ["units", key], families, seed=seed) for key, part in parts.items()}
-    differences = contrasts(pairs, families, seed=seed)
+    means = {key: pair_means(part, ["units", key], families) for key, part in parts.items()}
+    differences = contrasts(pairs, families)
     rows = [
         differences.assign(units="difference"),
         *(part.rename(columns={key: "contrast"}) for key, part in means.items()),
@@ -54,7 +54,7 @@ def by_pair(before: np.ndarray, cubes: Mapping[str, np.ndarray], languages: Sequ
     return table[["source", "target", "units", "toward", "value"]]
 
 
-def contrasts(gained: pd.DataFrame, families: Mapping[str, str], *, seed: int = 0) -> pd.DataFrame:
+def contrasts(gained: pd.DataFrame, families: Mapping[str, str]) -> pd.DataFrame:
     """`pair_means` of two differences of gains, by `contrast`: experts less random units, and source less another.
 
     The first is of pairs steered to their source; the second, of experts, says whether it matters who is steered to.
@@ -66,7 +66,7 @@ def contrasts(gained: pd.DataFrame, families: Mapping[str, str], *, seed: int = 
         "steered to the source less to another": value[first, "source"] - value[first, "another"],
     }
     rows = pd.concat(found, names=["contrast"]).dropna().reset_index()
-    return pair_means(rows, ["contrast"], families, seed=seed)
+    return pair_means(rows, ["contrast"], families)
 
 
 def thirds(table: pd.DataFrame, by: pd.DataFrame) -> pd.Series:

@@ -1,12 +1,11 @@
 """Three views of a pair of languages in one table, and what one of them predicts of another beyond a third.
 
 Pairs are not independent, since each language takes part in many. So source and target effects are removed first,
-p-values permute the languages (double semi-partialling), and intervals resample whole languages, or whole families: a
-pair counts as often as its source was drawn times as often as its target was.
+p-values permute the languages (double semi-partialling), freely and so that the tree stays, and intervals let pairs go
+together that share a language, or a family (`stats.dyadic_interval`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,80 +64,48 @@ def ask(table: pd.DataFrame, layer: int, last: int) -> list[Question]:
 
 
 def answers(
-    table: pd.DataFrame,
-    questions: Sequence[Question],
-    families: Mapping[str, str],
-    *,
-    permutations: int = 1999,
-    seed: int = 0,
+    table: pd.DataFrame, questions: Sequence[Question], tree: qap.Tree, *, permutations: int = 1999, seed: int = 0
 ) -> pd.DataFrame:
-    """table[outcome, predictor, given, r, partial_r, low, high, low_family, high_family, p, holm, significant, n].
+    """table[outcome, predictor, given, r, partial_r, low, ..., p, p_family, holm, holm_family, freely, significant, n].
 
     One row for each question. r is the correlation of what source and target effects leave of outcome and predictor,
     partial_r the same with the quantities of `given` held fixed too (`given` is their number). low and high bound 95 %
-    of resampled languages, low_family and high_family of resampled families; p permutes the languages (`qap.mrqap`),
-    Holm corrects it over all questions. significant: Holm's p under 5 %, and both intervals off 0; with one family
-    there is no interval over families, and nothing is. A given quantity that is unknown for every pair is left out;
-    NaN for a predictor without variation.
+    over languages, low_family and high_family over families; p permutes the languages (`qap.mrqap`), p_family keeping
+    the tree, Holm corrects both over all questions. freely: Holm's p under 5 %, and both intervals off 0; significant:
+    beyond family too. With one family there is no interval over families, and nothing is. A given quantity that is
+    unknown for every pair is left out; NaN for a predictor without variation.
     """
     rows = []
     for outcome, predictor, given in questions:
         scores, x, *held = (_frame(table, name) for name in (outcome, predictor, *given))
         held, scored = [z for z in held if z["value"].notna().any()], scores.rename(columns={"value": "score"})
-        found = qap.mrqap(scored, pd.concat([x, *held]), permutations=permutations, seed=seed)
+        found = qap.mrqap(scored, pd.concat([x, *held]), tree, permutations=permutations, seed=seed)
         row, ends = found.set_index("measure").loc[predictor], [np.nan] * 4
         if np.isfinite(row.partial_r):
             cells, source, target = _cells([scores, x, *held])
-            statistic = partial(partial_r, cells[:, 0], cells[:, 1], cells[:, 2:])
-            ends = _ends(statistic, source, target, families, seed)
+            ends = _ends(row.partial_r, _pull(cells), source, target, tree)
         raw = qap.overall(scored, x)["r"]
-        rows.append((outcome, predictor, len(held), raw, row.partial_r, *ends, row.p, int(row.n)))
-    names = ["outcome", "predictor", "given", "r", "partial_r", *_ENDS, "p", "n"]
+        rows.append((outcome, predictor, len(held), raw, row.partial_r, *ends, row.p, row.p_family, int(row.n)))
+    names = ["outcome", "predictor", "given", "r", "partial_r", *_ENDS, "p", "p_family", "n"]
     out = pd.DataFrame(rows, columns=names)
-    out["holm"] = stats.holm(out["p"])
-    out["significant"] = (out["holm"] < 0.05) & _off_zero(out)
-    return out[[*names[:-1], "holm", "significant", "n"]]
+    out["holm"], out["holm_family"] = (stats.holm(out[p]) for p in ("p", "p_family"))
+    out["freely"] = (out["holm"] < 0.05) & _off_zero(out)
+    out["significant"] = out["freely"] & (out["holm_family"] < 0.05)
+    return out[[*names[:-1], "holm", "holm_family", "freely", "significant", "n"]]
 
 
-def pair_means(values: pd.DataFrame, by: Sequence[str], families: Mapping[str, str], *, seed: int = 0) -> pd.DataFrame:
+def pair_means(values: pd.DataFrame, by: Sequence[str], families: Mapping[str, str]) -> pd.DataFrame:
     """table[*by, value, low, high, low_family, high_family, n, significant]: means over pairs, their ends as above.
 
-    values[source, target, *by, value]; n counts the rows of a group. Draws in which a group has no pair are left out.
+    values[source, target, *by, value]; n counts the rows of a group.
     """
     rows = []
     for key, part in values.groupby(list(by), sort=False):
         x = part["value"].to_numpy(float)
-        ends = _ends(partial(_weighted_mean, x), part["source"], part["target"], families, seed)
-        rows.append((*key, x.mean(), *ends, len(x)))
+        mean = x.mean()
+        ends = _ends(mean, (x - mean) / len(x), part["source"], part["target"], families)
+        rows.append((*key, mean, *ends, len(x)))
     return pd.DataFrame(rows, columns=[*by, "value", *_ENDS, "n"]).assign(significant=_off_zero)
-
-
-def pair_weights(source: Sequence[str], target: Sequence[str], groups: Mapping[str, str], seed: int) -> np.ndarray:
-    """How often each pair counts in each resample [draw, pair]: its source's count times its target's.
-
-    Languages are resampled whole, or their `groups` (language -> family; one it lacks is a group of its own).
-    """
-    names = pd.Index([*source, *target]).unique()
-    codes, kinds = pd.factorize(np.array([groups.get(name) or name for name in names], dtype=object))
-    counts = stats.weights(len(kinds), seed=seed)[:, codes]
-    return counts[:, names.get_indexer(source)] * counts[:, names.get_indexer(target)]
-
-
-def partial_r(y: np.ndarray, x: np.ndarray, held: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted correlation of y and x [cell] given the columns held [cell, column], for each row of weights [draw].
-
-    NaN where held leaves nothing of x or y.
-    """
-    columns = np.column_stack([y, x, np.ones(len(y)), held])
-    products = (columns[:, :, None] * columns[:, None, :]).reshape(len(y), -1)
-    gram = (weights @ products).reshape(len(weights), columns.shape[1], -1)
-    inverse = np.linalg.pinv(gram[:, 2:, 2:], rcond=1e-10, hermitian=True)
-    left = gram[:, :2, :2] - gram[:, :2, 2:] @ inverse @ gram[:, 2:, :2]
-    size = np.diagonal(left, axis1=1, axis2=2)
-    gone = (size <= 1e-9 * np.diagonal(gram[:, :2, :2], axis1=1, axis2=2)).any(1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        r = left[:, 0, 1] / np.sqrt(np.prod(np.where(size > 0, size, np.nan), axis=1))
-    return np.where(gone, np.nan, np.clip(r, -1, 1))
 
 
 def _off_zero(table: pd.DataFrame) -> pd.Series:
@@ -162,16 +129,15 @@ def _cells(frames: Sequence[pd.DataFrame]) -> tuple[np.ndarray, np.ndarray, np.n
     return left / np.where(scale > 0, scale, 1), wide[0].columns.to_numpy()[source], wide[0].index.to_numpy()[target]
 
 
-def _ends(statistic: Callable, source, target, families: Mapping, seed: int) -> list[float]:
-    """The middle 95 % of a statistic of weights [draw, pair], languages resampled, then families; NaN for one group."""
-    ends = []
-    for groups in ({}, families):
-        several = len({groups.get(name) or name for name in (*source, *target)}) > 1
-        found = stats.interval(0, statistic(pair_weights(source, target, groups, seed))) if several else [np.nan] * 3
-        ends += found[1:]
-    return ends
+def _pull(cells: np.ndarray) -> np.ndarray:
+    """What each cell adds to the error of the partial correlation of the first two columns, the others held fixed."""
+    held = cells[:, 2:]
+    x, y = (cells[:, :2] - held @ np.linalg.lstsq(held, cells[:, :2], rcond=None)[0]).T
+    x, y = x / x.std(), y / y.std()
+    return (x * y - (x * y).mean() * (x**2 + y**2) / 2) / len(x)
 
 
-def _weighted_mean(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        return weights @ x / weights.sum(1)
+def _ends(estimate: float, influence: np.ndarray, source: Sequence, target: Sequence, tree: qap.Tree) -> list[float]:
+    """The ends of the interval over languages, then over families; NaN for one of them."""
+    families = dict(zip(tree, qap.family(list(tree), tree)))
+    return [end for g in ({}, families) for end in stats.dyadic_interval(estimate, influence, source, target, g)[1:]]

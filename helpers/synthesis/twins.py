@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from helpers import corpora, models
-from helpers.common import results, stats, store
+from helpers.common import results, store
 from helpers.embeddings import activations
 from helpers.models.loading import LanguageModel
 from helpers.steering import experts, methods
 from helpers.steering.fitting import Fitting
-from helpers.synthesis import dyads, findings
+from helpers.synthesis import dyads
 from helpers.transfer import training
 from helpers.transfer import twins as claimed
 from helpers.world import mini, recipes, worlds
@@ -36,7 +36,8 @@ def causes(trained: Sequence[str], *, k: int, layer: int, permutations: int = 99
     """Compare what twins cause with what correlations claim, in mini models trained with twins, measured now.
 
     effects and natural pairs of all trainings, `curves` over doses, effects and correlations `compared`, `ranks` of the
-    changes by both, and what is `said` with a `table`. No models: the committed summary, of the built-in world.
+    changes by both, and the `power` of four worlds of three originals. No models: the committed summary, of the
+    built-in world.
     """
     if trained:
         parts = [_split(name, kept(name, k=k, layer=layer, seed=seed)) for name in trained]
@@ -44,13 +45,15 @@ def causes(trained: Sequence[str], *, k: int, layer: int, permutations: int = 99
     else:
         (natural, _), (found, about) = (results.read_summary(f"twins-{kind}") for kind in ("natural", "effects"))
         k, layer = about["parameters"]["k"], about["parameters"]["layer"]
-    curves = summary(found)
-    both = compared(curves, correlations(natural, permutations=permutations, seed=seed)).assign(k=k, at=layer)
-    said, table = findings.causes(both)
-    titled = [part.assign(title=part["outcome"].map(TITLES)) for part in (curves, ranks(both))]
-    return SimpleNamespace(
-        effects=found, natural=natural, compared=both, curves=titled[0], ranks=titled[1], said=said, table=table
-    )
+    keys, full = ["outcome", "kin", "change", "dose"], found["dose"] == found["dose"].max()
+    curves = claimed.summary(found, keys)
+    start = curves.drop_duplicates(keys[:3]).assign(dose=0.0, effect=0.0, low=0.0, high=0.0)
+    told = correlations(natural, permutations=permutations, seed=seed)
+    both = claimed.judged(curves[curves["dose"] == curves["dose"].max()].drop(columns="dose"), told)
+    power = claimed.power(found[full & (found["kin"] == "sibling")], ["outcome", "change"], groups=4, originals=3)
+    titled = [part.assign(title=part["outcome"].map(TITLES)) for part in (pd.concat([start, curves]), ranks(both))]
+    told = dict(zip(("curves", "ranks"), titled), compared=both.assign(k=k, at=layer), power=power)
+    return SimpleNamespace(effects=found, natural=natural, **told)
 
 
 def kept(name: str, *, k: int, layer: int, seed: int = 0) -> pd.DataFrame:
@@ -107,10 +110,11 @@ def originals(made: recipes.Recipe) -> dict[str, tuple[str, str, float]]:
 
 
 def _split(name: str, found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The natural pairs of what `measured` found in a model, and its `effects`, with the model's name as `trained`."""
+    """The natural pairs of what `measured` found in a model, and its `effects`, with its name `trained` and `world`."""
     twins = originals(recipes.recipe(name))
     plain = found[~found["target"].isin(twins) & (found["source"] != found["target"])]
-    return plain.assign(trained=name), effects(found, twins).assign(trained=name)
+    about = dict(trained=name, world=recipes.recipe(name).world)
+    return plain.assign(**about), effects(found, twins).assign(**about)
 
 
 def effects(found: pd.DataFrame, twins: Mapping[str, tuple[str, str, float]]) -> pd.DataFrame:
@@ -131,54 +135,41 @@ def effects(found: pd.DataFrame, twins: Mapping[str, tuple[str, str, float]]) ->
     return table.assign(effect=table["after"] - table["before"])
 
 
-def summary(effects: pd.DataFrame) -> pd.DataFrame:
-    """table[outcome, kin, change, dose, effect, low, high, n]: means over trainings and originals, n of each pair.
-
-    effects[trained, original, ...]: originals share a training and trainings share the twins, so the interval is
-    `stats.crossed_interval`; with one training it speaks of that one. Each curve starts with no effect at dose 0.
-    """
-    rows = []
-    for key, part in effects.groupby(["outcome", "kin", "change", "dose"], sort=False):
-        cells = part.pivot_table(index="trained", columns="original", values="effect").to_numpy()
-        rows.append((*key, *stats.crossed_interval(cells), cells.size))
-    table = pd.DataFrame(rows, columns=["outcome", "kin", "change", "dose", "effect", "low", "high", "n"])
-    start = table.drop_duplicates(["outcome", "kin", "change"]).assign(dose=0.0, effect=0.0, low=0.0, high=0.0)
-    return pd.concat([start, table], ignore_index=True)
-
-
 def correlations(found: pd.DataFrame, *, permutations: int = 999, seed: int = 0) -> pd.DataFrame:
-    """table[outcome, change, r, r_low, r_high, holm, partial_r, p] over the natural pairs, means over trainings.
+    """table[outcome, change, r, r_low, ...]: `transfer.twins.claims` over the natural pairs, means over trainings.
 
-    found[outcome, source, target, value, ...]; the claims are those of `transfer.twins`, by the exact similarities of
-    the default world.
+    found[outcome, source, target, value, and where known world]: by the exact similarities of each world. Languages are
+    told apart by world, and only those of one world are exchanged.
     """
+    found = found.assign(world=found.get("world", "default"))
+    alike, tree = [], {}
+    for name in found["world"].unique():
+        grown = worlds.build(name)
+        alike.append(grown.similarity().assign(world=name))
+        tree |= {f"{name} {x.id}": (f"{name} {x.family}", *map(str, x.branch)) for x in grown.members.values()}
+    found, similar = (
+        table.assign(**{end: table["world"] + " " + table[end] for end in ("source", "target")})
+        for table in (found, pd.concat(alike))
+    )
     scores = found.groupby(["outcome", "source", "target"], sort=False, as_index=False)["value"].mean()
     scores = scores.rename(columns={"outcome": "task", "value": "score"})
-    table = claimed.claims(scores, worlds.build().similarity(), permutations=permutations, seed=seed)
-    return table.rename(columns={"task": "outcome"})
-
-
-def compared(causes: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
-    """table[outcome, change, kin, effect, low, high, n, r, ..., cause_rank, r_rank, partial_rank, ..., verdict].
-
-    At the full dose, for each kin. Ranks run from 1, the largest in size, within an outcome. The last three columns
-    are those of `transfer.twins.verdicts`.
-    """
-    full = causes[causes["dose"] == causes["dose"].max()].drop(columns="dose")
-    table = full.merge(told, on=["outcome", "change"], how="left")
-    sizes = table[["effect", "r", "partial_r"]].abs().groupby([table["outcome"], table["kin"]])
-    table[["cause_rank", "r_rank", "partial_rank"]] = sizes.rank(ascending=False)
-    return table.join(claimed.verdicts(table))
+    return claimed.claims(scores, similar, tree, permutations=permutations, seed=seed).rename(
+        columns={"task": "outcome"}
+    )
 
 
 def ranks(table: pd.DataFrame) -> pd.DataFrame:
-    """table[outcome, change, by, rank, significant]: by correlation, and by twins with sibling and original."""
-    near, itself = (table[table["kin"] == kin] for kin in ("sibling", "itself"))
-    sides = {"correlation": (near, "r"), "twin and\nsibling": (near, "cause"), "twin and\noriginal": (itself, "cause")}
-    parts = [
-        part[["outcome", "change"]].assign(by=by, rank=part[f"{x}_rank"], significant=part[f"{x}_significant"])
-        for by, (part, x) in sides.items()
-    ]
+    """table[outcome, change, by, rank, significant]: changes ranked by size, 1 the largest, where there is a measure.
+
+    By correlation, where significant asks first freely and then beyond family, and by twins with a sibling.
+    """
+    near = table[(table["kin"] == "sibling") & table["measure"].notna()]
+    sides = {"correlation": ("r", near["r_significant"]), "beyond\nfamily": ("r", near["r_beyond"])}
+    sides["twin and\nsibling"] = ("effect", near["cause"] == "matters")
+    parts = []
+    for by, (value, clear) in sides.items():
+        rank = near[value].abs().groupby(near["outcome"]).rank(ascending=False)
+        parts.append(near[["outcome", "change"]].assign(by=by, rank=rank, significant=clear))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -206,10 +197,9 @@ def _shared(responses: Mapping, labels: np.ndarray, twins: Mapping[str, tuple], 
 
 def _transfer(lm: LanguageModel, grown: worlds.World, sources: Sequence[str], task: str, seed: int) -> pd.DataFrame:
     """table[source, target, quantity, value]: heads on the model's last layer, trained on `fit`, tested on `test`."""
-    if task == "topics":
-        train, test = grown.sentences(list(sources), "fit"), grown.sentences(split="test")
-    else:
-        train = pd.concat([grown.treebank(name, "fit") for name in sources], ignore_index=True)
-        test = pd.concat([grown.treebank(name) for name in grown.members])
+    train, test = (
+        claimed.rows(grown, task, list(sources), "fit"),
+        claimed.rows(grown, task, list(grown.members), "test"),
+    )
     found = training.measure(task, "encoder", train, corpora.first(test, SENTENCES), lm=lm, seed=seed).table
     return found.rename(columns={"score": "value"}).assign(quantity=task)[[*dyads.KEYS, "value"]]

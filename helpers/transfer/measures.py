@@ -21,30 +21,40 @@ SHARED = 0.25  # pairs that share fewer of the features stay unknown: the rule o
 _EARTH = 6371.0  # mean radius, km
 
 
-def families(corpus: str, languages: Sequence[str]) -> dict[str, str]:
+def families(corpus: str, languages: Sequence[str], *, branches: bool = False) -> dict:
     """Language -> family, "" where unknown; languages in an order that keeps families, and scripts in them, together.
 
-    Families of real languages are Glottolog's; without the package that holds them they are the scripts.
+    Families of real languages are Glottolog's; without the package that holds them they are the scripts. With
+    `branches`, language -> path of branches from the family down, where the world's tree is known.
     """
-    found = corpora.groups(corpus, languages)
-    if not corpora.world_of(corpus):
+    found, world = corpora.groups(corpus, languages), corpora.world_of(corpus)
+    if not world:
         try:
             found = dict(zip(languages, typology.languages(languages)["family"]))
         except LookupError as error:
             warnings.warn(f"families are unknown, scripts take their place: {error}", stacklevel=2)
     appearance = list(dict.fromkeys(found.values()))
-    return dict(sorted(found.items(), key=lambda item: (appearance.index(item[1]), item[0].partition("_")[2])))
+    found = dict(sorted(found.items(), key=lambda item: (appearance.index(item[1]), item[0].partition("_")[2])))
+    if not (world and branches):
+        return found
+    turns = world.languages.set_index("language")["branch"]
+    return {name: (family, *turns[name]) for name, family in found.items()}
 
 
 def similarity(corpus: str, languages: Sequence[str], *, tokenizer=None) -> pd.DataFrame:
     """table[measure, source, target, value, coverage] of every ordered pair of different languages.
 
     The world's exact measures, or those of the databases; and the share of the target's character, trigram and word
-    types (with a tokenizer, its tokens too: swt) that the source's training text has.
+    types (with a tokenizer, its tokens too: swt) that the source's training text has; `size`, where it differs: the
+    logarithm (base 10) of the source's number of training sentences.
     """
     train, test = (corpora.load(corpus, languages, split) for split in ("fit", "test"))
     kinds = ("chr", "tri", "wor", *(["swt"] if tokenizer is not None else []))
     tables = [_known(corpus, list(languages)), overlap(train, test, kinds, tokenizer=tokenizer)]
+    size = np.log10(train.groupby("language").size())
+    if size.nunique() > 1:
+        pairs = pd.MultiIndex.from_product([["size"], languages, languages], names=KEYS).to_frame(index=False)
+        tables.append(pairs.assign(value=pairs["source"].map(size), coverage=1.0))
     table = pd.concat(tables, ignore_index=True)
     known_at_all = table.groupby("measure")["value"].transform("count") > 0
     return table[(table["source"] != table["target"]) & known_at_all].reset_index(drop=True)

@@ -1,17 +1,23 @@
 """How strongly two tables over the same source-target pairs go together, and what that is worth (QAP, MRQAP).
 
 Cells of one target share that target's difficulty, which dwarfs what sources add: the statistic to lead with is taken
-within each target, the pooled one is confounded. As the cells are not independent, intervals resample whole targets and
-p-values permute the languages' labels, of rows and columns jointly (quadratic assignment, after Mantel); languages that
-are only sources, only targets or both are permuted among their like. A language paired with itself never counts, nor
-does a pair that either table leaves unknown. Arrays are S [target, source] for scores, V [target, source] for values.
+within each target, the pooled one is confounded. As the cells are not independent, intervals hold whole families of
+targets together, and p-values permute the languages' labels, of rows and columns jointly (quadratic assignment, after
+Mantel); languages that are only sources, only targets or both are permuted among their like. Languages of one tree are
+not exchangeable: so labels are permuted freely, and once more so that the tree stays what it is, which asks for what
+holds beyond family. A language paired with itself never counts, nor does a pair that either table leaves unknown.
+Arrays are S [target, source] for scores, V [target, source] for values.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.linalg import orth
+from scipy.sparse import csgraph
 from scipy.stats import rankdata
 
 from helpers.common import stats
@@ -21,6 +27,7 @@ EXPERIMENT = ["task", "representation", "metric"]  # keys of scores beside sourc
 _FEWEST = 3  # a correlation of two points is always 1 or -1
 _RANK = 1e-10  # a share of variance below this is rounding
 _CHUNK = 50  # permuted tables held at once
+Tree = Mapping[str, str | Sequence[str]]  # language -> family, or the path to it from the family down; "" unknown
 
 
 def within_target(scores: pd.DataFrame, values: pd.DataFrame, method: str = "pearson") -> pd.DataFrame:
@@ -30,8 +37,13 @@ def within_target(scores: pd.DataFrame, values: pd.DataFrame, method: str = "pea
     sources and where scores or values are constant. Raises ValueError where a pair repeats or none is in both tables.
     """
     S, V = aligned(scores, values)
-    terms = _products(S.to_numpy(), V.to_numpy(), "within_target", method)
-    return pd.DataFrame({"target": S.index, "r": correlation(terms), "n": terms[0].astype(int)})
+    n = (S.notna() & V.notna()).sum(axis=1).to_numpy()
+    return pd.DataFrame({"target": S.index, "r": by_target(S.to_numpy(), V.to_numpy(), method), "n": n})
+
+
+def by_target(S: np.ndarray, V: np.ndarray, method: str = "pearson") -> np.ndarray:
+    """The correlation over the sources of each target [target]."""
+    return correlation(_products(S, V, "within_target", method))
 
 
 def overall(scores: pd.DataFrame, values: pd.DataFrame, statistic: str = "centred", method: str = "pearson") -> dict:
@@ -44,6 +56,7 @@ def overall(scores: pd.DataFrame, values: pd.DataFrame, statistic: str = "centre
 def correlate(
     scores: pd.DataFrame,
     similarity: pd.DataFrame,
+    tree: Tree | None = None,
     *,
     statistics: Sequence[str] = STATISTICS,
     method: str = "pearson",
@@ -51,13 +64,15 @@ def correlate(
     permutations: int = 999,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """table[task, representation, metric, measure, statistic, pairs, r, low, high, p, holm, n, confounded].
+    """table[task, representation, metric, measure, statistic, pairs, r, low, high, p, holm, p_family, ..., n, ...].
 
     scores[(task, representation, metric,) source, target, score], similarity[measure, source, target, value]. `pairs`
     is common (those that every measure knows, if it knows any: compare measures there) or full (all that this one
-    knows), n their number. r is the mean over targets for `within_target`; low and high its 95 % interval over targets
-    resampled (residuals and ranks are taken once, not per draw); p is two-sided, over joint permutations of the
-    languages; holm corrects it over measures and experiments, for each statistic and kind of pairs.
+    knows), n their number. r is the mean over targets for `within_target`; low and high its 95 % interval, families of
+    targets independent (residuals and ranks are taken once, not per draw). p is two-sided, over free joint permutations
+    of the languages, p_family over those that keep the `tree`; holm and holm_family correct them over measures and
+    experiments, for each statistic and kind of pairs. Pooled cells are `confounded`. Without a tree, each language is a
+    family.
     """
     rows = []
     for keys, table in experiments(scores):
@@ -65,28 +80,35 @@ def correlate(
         cells, most = S.to_numpy(), int(S.notna().sum(axis=1).max())
         if "within_target" in statistics and most < _FEWEST:
             raise ValueError(f"{most} sources of one target, but a correlation needs {_FEWEST}; take more languages")
-        weights, moved = stats.weights(len(S), draws, seed), _shuffled(S, permutations, seed)
+        kin, moved = family(S.index, tree), [_shuffled(S, permutations, seed, kept) for kept in (None, tree)]
         for pairs, shown in (("common", common(V)), ("full", V)):
             for statistic in statistics:
-                p = _permutation_p(cells, np.stack(list(shown.values())), *moved, statistic, method)
-                for (name, values), level in zip(shown.items(), p):
-                    found = _estimate(_products(cells, values, statistic, method), statistic, weights)
-                    rows.append({**keys, "measure": name, "statistic": statistic, "pairs": pairs, **found, "p": level})
+                stack = np.stack(list(shown.values()))
+                ps = [_permutation_p(cells, stack, *each, statistic, method) for each in moved]
+                for (name, values), *levels in zip(shown.items(), *ps):
+                    found = _estimate(_products(cells, values, statistic, method), statistic, kin, draws, seed)
+                    found |= dict(zip(("p", "p_family"), levels))
+                    rows.append({**keys, "measure": name, "statistic": statistic, "pairs": pairs, **found})
     table = pd.DataFrame(rows)
-    holm = table.groupby(["statistic", "pairs"])["p"].transform(lambda p: stats.holm(p))
-    table = table.assign(holm=holm, confounded=table["statistic"] == "pooled")
+    for p, holm in (("p", "holm"), ("p_family", "holm_family")):
+        table[holm] = table.groupby(["statistic", "pairs"])[p].transform(lambda p: stats.holm(p))
+    table["confounded"] = table["statistic"] == "pooled"
     keys = [key for key in EXPERIMENT if key in table]
-    return table[[*keys, "measure", "statistic", "pairs", "r", "low", "high", "p", "holm", "n", "confounded"]]
+    shown = ["r", "low", "high", "p", "holm", "p_family", "holm_family", "n", "confounded"]
+    return table[[*keys, "measure", "statistic", "pairs", *shown]]
 
 
-def mrqap(scores: pd.DataFrame, similarity: pd.DataFrame, *, permutations: int = 999, seed: int = 0) -> pd.DataFrame:
-    """table[task, representation, metric, measure, beta, partial_r, p, n]: several measures in one regression.
+def mrqap(
+    scores: pd.DataFrame, similarity: pd.DataFrame, tree: Tree | None = None, *, permutations: int = 999, seed: int = 0
+) -> pd.DataFrame:
+    """table[task, representation, metric, measure, beta, partial_r, p, p_family, n]: several measures in one model.
 
     Target and source means are removed from everything. Double semi-partialling (Dekker, Krackhardt and Snijders 2007):
     what the other measures leave of one measure is permuted jointly over languages; partial correlations, which rank as
-    t statistics do, are compared, two-sided. beta is in standard deviations. On the n pairs that every measure knows;
-    where those are not all pairs, a permuted cell from outside counts as zero. NaN for a measure that the others, or
-    the means, determine; ValueError where the common pairs are no more than what is estimated.
+    t statistics do, are compared, two-sided, over free permutations and over those that keep the tree (p_family). beta
+    is in standard deviations. On the n pairs that every measure knows; where those are not all pairs, a permuted cell
+    from outside counts as zero. NaN for a measure that the others, or the means, determine; ValueError where the common
+    pairs are no more than what is estimated.
     """
     rows = []
     for keys, table in experiments(scores):
@@ -102,11 +124,14 @@ def mrqap(scores: pd.DataFrame, similarity: pd.DataFrame, *, permutations: int =
         y, *x = (cells / (cells.std() or 1) for cells in left)
         place = np.full(known.shape, len(y))  # of each known cell; all others share the one after the last
         place[known] = np.arange(len(y))
-        order = _shuffled(S, permutations, seed)
+        orders = {p: _shuffled(S, permutations, seed, kept) for p, kept in (("p", None), ("p_family", tree))}
         for m, name in enumerate(V):
             others = np.column_stack([np.zeros(len(y)), *x[:m], *x[m + 1 :]])
-            found = _semipartial(y, x[m], others, (moved[:, known] for moved in _permuted(place, *order)))
-            rows.append({**keys, "measure": name, **found, "n": len(y)})
+            found = {"measure": name}
+            for p, order in orders.items():
+                one = _semipartial(y, x[m], others, (moved[:, known] for moved in _permuted(place, *order)))
+                found |= one | {p: one["p"]} if p == "p" else {p: one["p"]}
+            rows.append({**keys, **found, "n": len(y)})
     return pd.DataFrame(rows)
 
 
@@ -196,18 +221,6 @@ def correlation(terms: np.ndarray) -> np.ndarray:
     return np.where(varied & (n >= _FEWEST), r, np.nan)
 
 
-def interval(draws: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of bootstrap draws, unknown ones left out; NaN for none."""
-    known = draws[~np.isnan(draws)]
-    return tuple(float(end) for end in stats.interval(0, known)[1:]) if len(known) else (np.nan, np.nan)
-
-
-def resampled(each: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Means [draw] of one number per target, unknown ones left out; weights [draw, target]."""
-    with np.errstate(invalid="ignore"):
-        return weights @ np.nan_to_num(each) / (weights @ ~np.isnan(each))
-
-
 def mean(x: np.ndarray, axis: int | tuple[int, ...], *, keepdims: bool = False) -> np.ndarray:
     """Mean over what is known; NaN, without a warning, where nothing is."""
     known = ~np.isnan(x)
@@ -222,13 +235,20 @@ def _products(S: np.ndarray, V: np.ndarray, statistic: str, method: str) -> np.n
     return np.stack([known, v, v * v, s, s * s, s * v]).sum(2)
 
 
-def _estimate(terms: np.ndarray, statistic: str, weights: np.ndarray) -> dict[str, float]:
-    """r (a mean over targets where it is taken within them), its interval over weights [draw, target], and n."""
-    rows = np.vstack([np.ones(terms.shape[1]), weights])
-    within = statistic == "within_target"
-    found = resampled(correlation(terms), rows) if within else correlation(terms @ rows.T)
-    low, high = interval(found[1:])
-    return {"r": float(found[0]), "low": low, "high": high, "n": int(terms[0].sum())}
+def _estimate(terms: np.ndarray, statistic: str, kin: np.ndarray, draws: int, seed: int) -> dict[str, float]:
+    """r (a mean over targets where it is taken within them), its interval by families `kin` [target], and n."""
+    codes, names = pd.factorize(kin)
+
+    def r(weights: np.ndarray) -> np.ndarray:
+        rows = weights[:, codes]
+        if statistic != "within_target":
+            return correlation(terms @ rows.T)
+        each = correlation(terms)
+        with np.errstate(invalid="ignore"):
+            return rows @ np.nan_to_num(each) / (rows @ ~np.isnan(each))
+
+    found = stats.grouped(r, len(names), n=draws, seed=seed)
+    return {"r": float(found.estimate), "low": float(found.low), "high": float(found.high), "n": int(terms[0].sum())}
 
 
 def _permutation_p(
@@ -286,13 +306,78 @@ def _permuted(x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Iterator[
         yield x[rows[part, :, None], columns[part, None, :]]
 
 
-def _shuffled(S: pd.DataFrame, permutations: int, seed: int) -> list[np.ndarray]:
-    """Where each permutation, the first of which moves nothing, takes rows [draw, target], columns [draw, source]."""
+def family(names: Sequence[str], tree: Tree | None) -> np.ndarray:
+    """The family of each language [language]; one that the tree does not know is a family of its own."""
+    return np.array([_path(name, tree or {})[0] for name in names], dtype=object)
+
+
+def arrangements(names: Sequence[str], tree: Tree) -> int:
+    """In how many ways the labels of these languages can be permuted so that the tree stays what it is."""
+
+    def ways(node: _Node) -> int:
+        return math.prod(math.factorial(len(same)) * math.prod(map(ways, same)) for same in node.alike)
+
+    return ways(_grown([(_path(name, tree), "", i) for i, name in enumerate(names)]))
+
+
+def families_needed(size: int) -> int:
+    """The fewest families of so many languages each whose arrangements can bring a p-value to 5 %."""
+    names = count(1)
+    return next(n for n in names if math.factorial(n) * math.factorial(size) ** n >= 20)
+
+
+class _Node(NamedTuple):
+    """A branching of a tree: its shape as text, its children in classes of one shape, and the place of a leaf."""
+
+    shape: str
+    alike: tuple[tuple["_Node", ...], ...] = ()
+    place: int = -1
+
+
+def _path(name: str, tree: Tree) -> tuple[str, ...]:
+    found = tree.get(name) or name
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
+def _grown(leaves: list[tuple[Sequence[str], str, int]]) -> _Node:
+    """The tree of leaves (path, kind, place), single branches left out; leaves of one kind and branch are alike."""
+    if len(leaves) == 1:
+        return _Node(leaves[0][1], (), leaves[0][2])
+    branches: dict = {}
+    for path, kind, place in leaves:
+        branches.setdefault(path[0] if path else place, []).append((path[1:], kind, place))
+    children = [_grown(branch) for branch in branches.values()]
+    if len(children) == 1:
+        return children[0]
+    shapes = sorted(child.shape for child in children)
+    alike = tuple(tuple(child for child in children if child.shape == shape) for shape in dict.fromkeys(shapes))
+    return _Node(f"({' '.join(shapes)})", alike)
+
+
+def _turned(node: _Node, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """The places of the leaves [draw, leaf] when branches of one shape are exchanged; the first moves nothing."""
+    if not node.alike:
+        return np.full((draws, 1), node.place)
+    parts = []
+    for same in node.alike:
+        moved = np.stack([_turned(child, draws, rng) for child in same], axis=1)  # [draw, child, leaf]
+        order = np.tile(np.arange(len(same)), (draws, 1))
+        order[1:] = rng.permuted(order[1:], axis=1)
+        parts.append(np.take_along_axis(moved, order[..., None], axis=1).reshape(draws, -1))
+    return np.concatenate(parts, axis=1)
+
+
+def _shuffled(S: pd.DataFrame, permutations: int, seed: int, tree: Tree | None = None) -> list[np.ndarray]:
+    """Where each permutation, the first of which moves nothing, takes rows [draw, target], columns [draw, source].
+
+    Languages are exchanged with those of their role (source, target or both) in the same block of known pairs.
+    """
     names = S.index.union(S.columns, sort=False)
-    role = 2 * names.isin(S.index) + names.isin(S.columns)
-    order = np.tile(np.arange(len(names)), (permutations + 1, 1))
-    rng = np.random.default_rng(seed)
-    for kind in np.unique(role):
-        here = np.flatnonzero(role == kind)
-        order[1:, here] = rng.permuted(order[1:, here], axis=1)
+    known = S.reindex(index=names, columns=names).notna().to_numpy()
+    blocks, role = csgraph.connected_components(known)[1], 2 * names.isin(S.index) + names.isin(S.columns)
+    kinds = [f"{block}-{kind}" for block, kind in zip(blocks, role)]
+    leaves = [(_path(name, tree) if tree else (), kind, i) for i, (name, kind) in enumerate(zip(names, kinds))]
+    moved = _turned(_grown(leaves), permutations + 1, np.random.default_rng(seed))
+    order = np.empty_like(moved)
+    order[:, moved[0]] = moved
     return [labels.get_indexer(names)[order[:, names.get_indexer(labels)]] for labels in (S.index, S.columns)]

@@ -12,12 +12,16 @@ import numpy as np
 import pandas as pd
 from scipy.special import comb
 from scipy.stats import rankdata
+from sklearn.linear_model import RidgeCV
 
-from helpers.common import stats
 from helpers.common.lookup import known
-from helpers.transfer.qap import EXPERIMENT, aligned, experiments, interval, mean, resampled, square, stacked
+from helpers.common.stats import mean_interval
+from helpers.transfer import qap
+from helpers.transfer.qap import EXPERIMENT, aligned, experiments, mean, square, stacked
 
 RULES = ["random", "best single source", "same family"]  # that need no measure
+BEST, ALL = "best measure elsewhere", "all measures together"  # made without the target's family
+_PENALTIES = np.logspace(-2, 4, 13)  # of the regression on all measures, chosen within the other families
 _BEST = 10  # LangRank's relevance of the best source; the next has one less, down to 0
 
 
@@ -42,80 +46,111 @@ def ndcg(scores: pd.DataFrame, values: pd.DataFrame, k: int = 3) -> pd.DataFrame
     so on to 0; position i counts 1 / log2(i + 1). Sources of equal score share the mean of their ranks. NaN where no
     value is known, and where so many sources tie that none has a gain. Raises ValueError for k beyond the sources.
     """
-    frame, V = _ranked(scores, values, k)
-    S, V = frame.to_numpy(), V.to_numpy()
-    gains = np.nan_to_num(2 ** np.clip(_BEST + 1 - rankdata(-S, axis=1, nan_policy="omit"), 0, None) - 1)
-    V = np.where(np.isnan(S + V), -np.inf, V)
-    chosen = -np.sort(-V, axis=1)[:, :k]
-    tied = (V[:, None] == chosen[..., None]) & np.isfinite(V)[:, None]  # [target, position, source]
-    expected = (tied * gains[:, None]).sum(2) / np.maximum(tied.sum(2), 1)
-    discount = 1 / np.log2(np.arange(2, k + 2))
-    ideal = -np.sort(-gains, axis=1)[:, :k] @ discount
-    found = np.where(np.isfinite(V).any(1), expected @ discount, np.nan)
-    return pd.DataFrame({"target": frame.index, "ndcg": found / np.where(ideal > 0, ideal, np.nan)})
+    S, V = _ranked(scores, values, k)
+    return pd.DataFrame({"target": S.index, "ndcg": _gain(S.to_numpy(), V.to_numpy(), k)})
 
 
 def choices(
-    scores: pd.DataFrame,
-    similarity: pd.DataFrame,
-    found: pd.DataFrame,
-    *,
-    pivot: str = "",
-    families: Mapping[str, str] | None = None,
-    seed: int = 0,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What choosing up to ten sources by each measure costs: `regret_curve`, and its rows worth drawing.
+    scores: pd.DataFrame, similarity: pd.DataFrame, families: Mapping[str, str], *, pivot: str = "", seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """What choosing up to ten sources by each measure costs: `regret_curve`, its rows worth drawing, and `singles`.
 
-    Worth drawing are, of each experiment, the two measures that correlate best by `found` (rows of one statistic of
-    `qap.correlate`), of the other tasks under the same representation the one that guides best, and the rules that need
-    no measure; `measure` is a short name there, `experiment` a title.
+    Worth drawing are the best measure of other families, all measures together, the other tasks under the same
+    representation, and the rules that need no measure; `measure` is a short name there, `experiment` a title.
     """
-    curves = regret_curve(scores, similarity, pivot=pivot, families=families, seed=seed)
-    best = found.sort_values("r", ascending=False, kind="stable").groupby(EXPERIMENT).head(2)
-    rules = curves[EXPERIMENT].drop_duplicates().merge(pd.Series(RULES, name="measure"), how="cross")
-    chosen = pd.concat([best, guides(curves).groupby(EXPERIMENT).head(1), rules])[[*EXPERIMENT, "measure"]]
-    drawn = chosen.merge(curves)
-    drawn["measure"] = drawn["measure"].str.replace(r"^other (\w+) / .*", r"best for \1", regex=True)
-    return curves, drawn.assign(experiment=drawn["task"] + " from " + drawn["representation"])
+    curves, singles = regret_curve(scores, similarity, families, pivot=pivot, seed=seed)
+    drawn = curves[curves["measure"].isin([BEST, ALL, *RULES]) | guides(curves)]
+    drawn = drawn.assign(measure=drawn["measure"].str.replace(r"^other (\w+) / .*", r"best for \1", regex=True))
+    return curves, drawn.assign(experiment=drawn["task"] + " from " + drawn["representation"]), singles
 
 
-def guides(curves: pd.DataFrame) -> pd.DataFrame:
-    """The rows of curves where another task under the same representation chooses one source, best first."""
-    label = curves["measure"].str.extract(r"^other (?P<task>\w+) / (?P<representation>\w+)")
-    same = (label["representation"] == curves["representation"]) & (label["task"] != curves["task"])
-    return curves[same & (curves["k"] == 1)].sort_values("regret")
+def guides(table: pd.DataFrame) -> pd.Series:
+    """Whether each row of a table[..., measure] is about another task under the same representation."""
+    label = table["measure"].str.extract(r"^other (?P<task>\w+) / (?P<representation>\w+)")
+    return (label["representation"] == table["representation"]) & (label["task"] != table["task"])
 
 
 def regret_curve(
     scores: pd.DataFrame,
     similarity: pd.DataFrame,
+    families: Mapping[str, str] | None = None,
     ks: Sequence[int] = range(1, 11),
     *,
     pivot: str = "",
-    families: Mapping[str, str] | None = None,
-    draws: int = 1000,
     seed: int = 0,
-) -> pd.DataFrame:
-    """table[task, representation, metric, measure, baseline, k, low, high, n, regret]: mean over n targets, by k.
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """table[task, representation, metric, measure, baseline, k, regret, low, high, ndcg, ndcg_low, ndcg_high, n].
 
-    Each measure of `similarity` and each of `baselines` (True in that column), other experiments' scores included; low
-    and high bound 95 % of resampled targets. k stops at the number of sources. To hold every measure to the same pairs,
-    keep only those in `similarity`; where one knows fewer, it pays for what it cannot recommend.
+    Means over n targets, by the number k of sources that are tried, families of targets independent; k stops at the
+    number of sources. Rankers are the measures of `similarity`, the two of `elsewhere`, and each of `baselines` (True
+    in that column), other experiments' scores included. To hold every measure to the same pairs, keep only those in
+    `similarity`; where one knows fewer, it pays for what it cannot recommend. With it `singles`, the regret of one
+    source target by target: table[task, representation, metric, measure, target, family, regret].
     """
-    rows, names = [], set(similarity["measure"])
+    rows, singles, names = [], [], set(similarity["measure"])
     labelled = {" / ".join(map(str, keys.values())): (keys, table) for keys, table in experiments(scores)}
     for label, (keys, table) in labelled.items():
         others = {name: other for name, (_, other) in labelled.items() if name != label}
-        rankers = pd.concat([similarity, baselines(table, pivot=pivot, families=families, others=others)])
-        S, V = stacked(table, rankers)
-        weights, best = stats.weights(len(S), draws, seed), S.max(axis=1).to_numpy()
+        rules = baselines(table, pivot=pivot, families=families, others=others)
+        S, V = stacked(table, pd.concat([similarity, rules]))
+        V |= elsewhere(S, {name: V[name] for name in V if name in names}, families)[0]
+        kin, cells, best = qap.family(S.index, families), S.to_numpy(), S.max(axis=1).to_numpy()
+        tried = [k for k in ks if k <= S.notna().sum(axis=1).max()]
         for name, values in V.items():
-            for k in (k for k in ks if k <= S.notna().sum(axis=1).max()):
-                lost = best - _expected(S.to_numpy(), values, k)
-                low, high = interval(resampled(lost, weights))
-                found = {"low": low, "high": high, "n": int((~np.isnan(lost)).sum()), "regret": float(mean(lost, -1))}
-                rows.append({**keys, "measure": name, "baseline": name not in names, "k": k, **found})
-    return pd.DataFrame(rows)
+            lost = np.stack([best - _expected(cells, values, k) for k in tried], axis=1)
+            gained = np.stack([_gain(cells, values, k) for k in tried], axis=1)
+            there = ~np.isnan(lost + gained).any(axis=1)
+            about = {**keys, "measure": name}
+            one = {"target": S.index, "family": kin, "regret": lost[:, 0]}
+            singles.append(pd.DataFrame({**about, **one}))
+            found = [np.nan] * 6
+            if there.any():
+                found = [end for x in (lost, gained) for end in mean_interval(x[there], kin[there], seed=seed)]
+            found = dict(zip(("regret", "low", "high", "ndcg", "ndcg_low", "ndcg_high"), found))
+            about["baseline"] = name not in {*names, BEST, ALL}
+            rows.append(pd.DataFrame({**about, "k": tried, **found, "n": there.sum()}))
+    return pd.concat(rows, ignore_index=True), pd.concat(singles, ignore_index=True)
+
+
+def chosen(scores: pd.DataFrame, similarity: pd.DataFrame, families: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """table[task, representation, metric, target, family, measure, r]: the best measure of other families, and its r.
+
+    r is within the target, so that its mean tells what the measure is worth that was chosen without looking.
+    """
+    parts = []
+    for keys, table in experiments(scores):
+        S, V = stacked(table, similarity)
+        found = elsewhere(S, V, families)[1].assign(**keys)
+        parts.append(found[[*keys, "target", "family", "measure", "r"]])
+    return pd.concat(parts, ignore_index=True)
+
+
+def elsewhere(
+    S: pd.DataFrame, V: Mapping[str, np.ndarray], families: Mapping[str, str] | None
+) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+    """Values [target, source] by `BEST` and `ALL`, and table[target, family, measure, r] of what was best.
+
+    Pairs with a language of the target's family are left out. Best is the measure of highest mean correlation within
+    targets; all together are a ridge regression of scores, z-scored within targets as the measures are, where what is
+    unknown counts as the mean. With a single family, each target is left out alone.
+    """
+    cells, stack, names = S.to_numpy(), np.stack(list(V.values())), np.array(list(V), dtype=object)
+    kin, own = qap.family(S.index, families), [labels.to_numpy() for labels in (S.index, S.columns)]
+    targets, sources = own if len(set(kin)) == 1 else [qap.family(labels, families) for labels in own]
+    x = np.nan_to_num(_z(np.where(np.isnan(cells), np.nan, stack)))
+    both, found = np.full((2, *cells.shape), np.nan), []
+    for group in dict.fromkeys(targets):
+        here = targets == group
+        rest = np.where(here[:, None] | (sources == group), np.nan, cells)
+        first = np.nan_to_num([mean(qap.by_target(rest, values), -1) for values in stack], nan=-2).argmax()
+        r = qap.by_target(cells[here], stack[first][here])
+        found.append(pd.DataFrame(dict(target=S.index[here], family=kin[here], measure=names[first], r=r)))
+        both[0, here], there = stack[first][here], ~np.isnan(rest)
+        if there.sum() > len(names):
+            fitted = RidgeCV(_PENALTIES).fit(x[:, there].T, _z(rest)[there])
+            both[1, here] = np.tensordot(fitted.coef_, x[:, here], axes=1)
+    both[:, np.isnan(stack).all(0)] = np.nan
+    return dict(zip((BEST, ALL), both)), pd.concat(found, ignore_index=True)
 
 
 def baselines(
@@ -128,7 +163,7 @@ def baselines(
     """table[measure, source, target, value] of rules that need no measure, for one experiment's scores.
 
     random: all sources alike. best single source: a source's mean over the *other* targets, target means removed.
-    pivot: that language first (named `pivot eng_Latn`). same family: from `families` (language -> family, "" unknown).
+    pivot: that language first (named `pivot eng_Latn`). same family: from `families`, "" unknown.
     other NAME: the scores of another experiment, from `others` (name -> table[source, target, score]).
     """
     S = square(scores, "score")
@@ -198,6 +233,26 @@ def _expected(S: np.ndarray, V: np.ndarray, k: int) -> np.ndarray:
     below = below * (certain.cumsum(1) == certain.sum(1, keepdims=True))
     expected = (score * np.diff(below, axis=1, prepend=0)).sum(1)
     return np.where(np.isfinite(V).any(1), expected, np.nan)
+
+
+def _gain(S: np.ndarray, V: np.ndarray, k: int) -> np.ndarray:
+    """NDCG of the k sources of highest value [target]."""
+    gains = np.nan_to_num(2 ** np.clip(_BEST + 1 - rankdata(-S, axis=1, nan_policy="omit"), 0, None) - 1)
+    V = np.where(np.isnan(S + V), -np.inf, V)
+    chosen = -np.sort(-V, axis=1)[:, :k]
+    tied = (V[:, None] == chosen[..., None]) & np.isfinite(V)[:, None]  # [target, position, source]
+    expected = (tied * gains[:, None]).sum(2) / np.maximum(tied.sum(2), 1)
+    discount = 1 / np.log2(np.arange(2, k + 2))
+    ideal = -np.sort(-gains, axis=1)[:, :k] @ discount
+    found = np.where(np.isfinite(V).any(1), expected @ discount, np.nan)
+    return found / np.where(ideal > 0, ideal, np.nan)
+
+
+def _z(x: np.ndarray) -> np.ndarray:
+    """x [..., target, source] in standard deviations about each target's mean, over what is known; 0 without any."""
+    left = x - mean(x, -1, keepdims=True)
+    spread = np.sqrt(mean(left**2, -1, keepdims=True))
+    return left / np.where(spread > 1e-9, spread, 1)
 
 
 def _general(S: np.ndarray) -> np.ndarray:

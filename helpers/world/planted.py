@@ -103,20 +103,25 @@ def _same_sign(u: float, v: float) -> float:
     return 0.5 + 0.5 * math.erf(u / math.sqrt(2)) * math.erf(v / math.sqrt(2))
 
 
-def transfer_case(*, languages: int = 24, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(scores[source, target, score], similarity[measure, source, target, value]): transfer made of one similarity.
+def transfer_case(*, languages: int = 24, kin: int = 3, by: str = "true", seed: int = 0):
+    """(scores[source, target, score], similarity[measure, source, target, value], families): transfer of known cause.
 
     A score is 0.1 x the measure `true`, plus what the target is worth, N(0, 1), plus a little noise. `rival` correlates
-    with the true measure at .7, `chance` does not. Within a target the true measure must come close to r = 1; over all
-    pairs together nothing may show.
+    with the true measure at .7, `chance` does not, and `family` is higher within families of `kin` languages. Within a
+    target the true measure must come close to r = 1; over all pairs together nothing may show. With `by="family"`
+    kinship takes the place of the true measure: then `family` goes with transfer, but nothing does beyond family.
     """
     rng = np.random.default_rng(seed)
     true, other, chance = rng.normal(size=(3, languages, languages))
-    scores = 0.1 * true + rng.normal(size=languages) + 0.01 * rng.normal(size=true.shape)
+    effects, noise, own = rng.normal(size=languages), *rng.normal(size=(2, languages, languages))
+    group = np.arange(languages) // kin
+    family = (group[:, None] == group).astype(float)
+    score = 0.1 * {"true": true, "family": family}[by] + effects + 0.01 * noise
     rival = 0.7 * true + math.sqrt(1 - 0.7**2) * other
-    table = _long(dict(true=true, rival=rival, chance=chance, score=scores), "measure")
+    table = _long(dict(true=true, rival=rival, chance=chance, family=family + 0.3 * own, score=score), "measure")
     scored = table[table["measure"] == "score"].reset_index(drop=True).rename(columns={"value": "score"})
-    return scored[["source", "target", "score"]], table[table["measure"] != "score"]
+    families = {name: f"F{number}" for name, number in zip(scored["target"].unique(), group)}
+    return scored[["source", "target", "score"]], table[table["measure"] != "score"], families
 
 
 def pairs_case(*, languages: int = 24, kin: int = 4, beyond: float = 0.5, seed: int = 0):
