@@ -97,6 +97,69 @@ def test_states_over_strengths_start_untouched_and_end_with_the_edit():
     assert metrics[1.0, "top-1 retrieval"] == 1 and metrics[1.0, "distance"] < metrics[0.0, "distance"]
 
 
+# --- of a gain, how much is offset ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def planted_parts():
+    """The changes at layer 2 of the two wired models, their unit overwritten with its mean of maxima."""
+    found = {}
+    for case in ("offset", "selector"):
+        lm, table = planted.wired(case)
+        fitting = Fitting(lm, table)
+        answers = fitting.responses("max")[planted.SITE][fitting.own("loud"), planted.UNIT]
+        edits = [Edit(planted.SITE, [planted.UNIT], 0.0, answers.mean())]
+        found[case] = measuring.effects(lm, table, {case: edits}, names=["case"], layers=[2]).set_index("metric")
+    return found
+
+
+@pytest.mark.parametrize("case", ["offset", "selector"])
+def test_the_parts_sum_to_the_gain_and_lie_end_to_end(planted_parts, case):
+    rows = planted_parts[case]
+    parts = rows.loc[[*measuring.PARTS]]
+    assert parts.change.sum() == pytest.approx(rows.change["top1"], abs=1e-12)
+    assert parts.before.tolist()[1:] == parts.after.tolist()[:-1] and parts.before.iloc[0] == rows.before["top1"]
+    assert parts.after.iloc[-1] == rows.after["top1"]
+
+
+def test_a_gain_that_is_all_offset_dies_under_every_control(planted_parts):
+    rows = planted_parts["offset"]
+    assert rows.low["top1"] > 0.2 and rows.change["offset"] == pytest.approx(rows.change["top1"], abs=0.01)
+    assert rows.change[["language", "left", "global", "centred", "euclidean"]].abs().max() < 0.01
+    assert not (rows.low[["left", "global", "centred"]] > 0).any()
+
+
+def test_a_gain_that_a_selector_makes_survives_every_control(planted_parts):
+    rows = planted_parts["selector"]
+    assert rows.before["top1"] < 0.05 and rows.after["top1"] > 0.95
+    assert (rows.low[["left", "global", "centred", "euclidean", "margin"]] > 0.8).all()
+    assert rows.change[["offset", "language"]].abs().max() < 0.05
+
+
+def test_steps_equal_retrieval_of_states_that_are_moved():
+    rng = np.random.default_rng(0)
+    before = torch.from_numpy(rng.normal(size=(3, 12, 6)))
+    after = before + torch.from_numpy(rng.normal(size=(3, 1, 6)) + 0.3 * rng.normal(size=(3, 12, 6)))
+    shift = (after - before).mean(1, keepdim=True)
+    first, second = measuring.steps(before, after, seed=4)
+    np.testing.assert_allclose(second, retrieval.per_sentence(retrieval.correct(before + shift)))
+    drawn = np.random.default_rng(4).normal(size=(20, 6))
+    drawn *= float(shift.mean(0).norm()) / np.linalg.norm(drawn, axis=1, keepdims=True)
+    moved = [retrieval.per_sentence(retrieval.correct(before.numpy() + one)) for one in drawn]
+    np.testing.assert_allclose(first, np.mean(moved, axis=0))
+
+
+def test_of_several_languages_steered_to_the_mean_is_taken_before_sentences_are_resampled():
+    lm, table = planted.wired("selector", sentences=20)
+    before, afters = activations.embed(lm, table), []
+    for value in (0.0, 1.0):
+        with hooks.steered(lm, [Edit(planted.SITE, [planted.UNIT], 0.0, value)]):
+            afters.append(activations.embed(lm, table))
+    both = measuring.changes(before, afters, metrics=["top1", "left", "pairs_all"])
+    single = [measuring.changes(before, after, metrics=["top1", "left", "pairs_all"]) for after in afters]
+    np.testing.assert_allclose(both.change, (single[0].change + single[1].change) / 2)
+
+
 @pytest.fixture(scope="module")
 def compared():
     fitting = Fitting(LM, TABLE)
