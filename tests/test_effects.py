@@ -162,24 +162,69 @@ def test_of_several_languages_steered_to_the_mean_is_taken_before_sentences_are_
 
 @pytest.fixture(scope="module")
 def compared():
+    """The carrier's cure beside an erasure and an edit of another unit, steered to both languages."""
     fitting = Fitting(LM, TABLE)
     plans = {("overwrite", "k=1"): CURE, ("erase", "block 0"): methods.fit("erase", fitting, block=0)}
-    return comparison.compare(LM, TABLE, plans, "loud", samples=0)
+    plans |= {("overwrite, random units", "k=1"): [Edit(planted.SITE, [planted.UNIT + 1], 0.0, 0.0)]}
+    options = dict(texts=TABLE, posthoc=fitting.posthoc(BEFORE), samples=0)
+    return comparison.compare(LM, [TABLE, TABLE], dict.fromkeys(("loud", "quiet"), plans), **options)
 
 
 def test_methods_stand_beside_the_untouched_model_with_their_price(compared):
-    assert compared.method.tolist() == ["untouched", "overwrite", "overwrite", "erase", "erase"]
-    untouched, cured = compared.iloc[0], compared.iloc[2]
-    assert untouched.gain == 0 and untouched.cost == 1 and cured.top1 > untouched.top1
-    assert compared[["perplexity", "cost"]].gt(0).all().all()
+    assert compared.method.tolist() == ["untouched", "overwrite", "erase", "overwrite, random units"]
+    untouched, cured, _, placebo = (compared.iloc[i] for i in range(4))
+    assert untouched.gain_top1 == placebo.gain_top1 == 0 and cured["global"] == 1 and cured.low_global > 0
+    parts = [f"gain_{part}" for part in measuring.PARTS]
+    np.testing.assert_allclose(compared[parts].sum(axis=1), compared.gain_top1, atol=1e-12)
+    assert untouched.neighbours == placebo.neighbours == 1 and 0 < cured.neighbours <= 1
+    assert (compared.perplexity > 0).all() and compared.share.isna().all() and compared.frontier.any()
 
 
-def test_the_frontier_keeps_what_nothing_else_beats(compared):
-    table = pd.DataFrame({"perplexity": [4.0, 3.0, 2.0, 1.0], "top1": [0.5, 0.5, 0.1, 0.2]})
-    assert comparison.frontier(table).tolist() == [False, True, False, True]
-    assert comparison.frontier(table.assign(perplexity=np.nan)).tolist() == [True, False, False, False]
-    best = compared.loc[compared.top1.idxmax()]
-    assert compared.frontier.any() and compared[compared.frontier].top1.max() == best.top1
+def test_the_method_is_chosen_on_dev_and_set_against_posthoc_projection_paired(compared):
+    assert compared.chosen.sum() == 1 and compared.on_dev[1:].max() == compared.on_dev[compared.chosen].iloc[0]
+    best = compared[compared.chosen].iloc[0]
+    centred = retrieval.scores(Fitting(LM, TABLE).posthoc(BEFORE).parallel(1), ["global"])["global"]
+    assert best["global"] - best.over_posthoc == pytest.approx(retrieval.per_sentence(centred).mean())
+    assert best.low_posthoc <= best.over_posthoc <= best.high_posthoc
+
+
+def test_the_frontier_keeps_what_nothing_else_beats():
+    price, found = pd.Series([4.0, 3.0, 2.0, 1.0]), pd.Series([0.5, 0.5, 0.1, 0.2])
+    assert comparison.frontier(price, found).tolist() == [False, True, False, True]
+
+
+def test_neighbours_that_stay_are_counted_within_a_language():
+    table = pd.DataFrame({"language": np.repeat(["A", "B"], 12), "sentence": [*range(12)] * 2, "text": ""})
+    before = Activations(torch.randn(24, 1, 4, generator=torch.Generator().manual_seed(0)), table, [1])
+    assert comparison.kept(before, before) == 1
+    after = Activations(before.values.flip(0), table, [1])
+    expected = []
+    for states in zip(before.parallel(1), after.parallel(1)):
+        for i in range(12):
+            near = []
+            for x in states:
+                cosine = torch.nn.functional.cosine_similarity(x[i], x, dim=1)
+                cosine[i] = -2
+                near.append({*cosine.argsort(descending=True)[:10].tolist()})
+            expected.append(len(near[0] & near[1]) / 10)
+    assert comparison.kept(before, after) == pytest.approx(np.mean(expected))
+
+
+def test_pseudo_perplexity_masks_each_token_in_turn():
+    lm = tiny.language_model("bert")
+    table = pd.DataFrame({"language": ["a", "a", "b"], "text": [tiny.SENTENCES[0], "a dog", "der mann"]})
+    losses = {"a": [], "b": []}
+    for row in table.itertuples():
+        ids = lm.tokenizer(row.text, return_tensors="pt", return_special_tokens_mask=True)
+        for place in (ids["special_tokens_mask"][0] == 0).nonzero()[:, 0].tolist():
+            masked = ids["input_ids"].clone()
+            masked[0, place] = lm.tokenizer.mask_token_id
+            with torch.no_grad():
+                scores = lm.model(input_ids=masked).logits[0, place].log_softmax(-1)
+            losses[row.language].append(-scores[ids["input_ids"][0, place]].item())
+    expected = np.exp(np.mean([np.mean(part) for part in losses.values()]))
+    assert generation.price(lm, table) == generation.pseudo_perplexity(lm, table) == pytest.approx(expected, rel=1e-4)
+    assert generation.price(LM, TABLE) > 1
 
 
 def answer(*asked):
@@ -188,33 +233,50 @@ def answer(*asked):
     return said[2:-2], table
 
 
+def test_the_two_planted_cases_get_opposite_verdicts(planted_parts):
+    rows = pd.concat(part.reset_index().assign(case=case) for case, part in planted_parts.items())
+    text, table = answer("planted", rows)
+    first, second = text.split("; selector: ")
+    assert first.count("+0.00 (not distinguishable from 0)") == 2 and "above" not in first
+    assert second.count("(above 0)") == 2 and "not distinguishable" not in second
+    assert table.loc["offset", "globally centred"] == pytest.approx(0, abs=0.01)
+
+
+def test_what_survives_is_said_from_the_intervals(planted_parts):
+    rows = planted_parts["offset"].reset_index()
+    text, table = answer("survives", rows, "5 experts at layer 2")
+    assert text.startswith("5 experts at layer 2: of the gain of +0.392 in plain top-1, a constant gives +0.39")
+    assert table.index.tolist() == [*findings.SHOWN.values()]
+    text, _ = answer("survives", rows.assign(low=-1.0), "5 experts")
+    assert text.endswith("by +0.392, not distinguishable from zero: there is no gain to explain.")
+    assert "without an interval" in answer("survives", rows.assign(low=np.nan, high=np.nan), "5 experts")[0]
+    assert "of the loss of -0.392" in answer("survives", rows.assign(change=-rows.change, low=-1, high=-0.1), "x")[0]
+
+
 def test_findings_take_their_verdicts_from_the_intervals(compared):
     gain = pd.DataFrame(
         [("experts", 1, 0.1, 0.05, 0.2), ("experts", 2, -0.1, -0.2, -0.05), ("random", 1, 0.1, -0.1, 0.2)]
         + [("experts less random", 1, 0.1, 0.05, 0.2), ("experts less matched", 1, 0.1, -0.1, 0.2)],
         columns=["units", "layer", "change", "low", "high"],
-    ).assign(k=5)
-    text, table = answer("gain", pd.concat([gain, gain.assign(k=20)]), 5)
-    assert text == (
-        "5 experts overwritten raise top-1 at layer 1 and lower it at layer 2; "
-        "they gain more than random at layer 1 and than matched at no layer."
     )
-    assert table.loc["experts", 2] == -0.1
+    gain = pd.concat([gain.assign(metric=metric) for metric in ("top1", "global", "centred")])
+    text, table = answer("gain", gain, 5)
+    assert text == (
+        "5 experts raise top-1 plain at layer 1, globally centred at layer 1, language-centred at layer 1; "
+        "globally centred more than random at layer 1, than matched at no layer."
+    )
+    assert table.loc[("plain", "experts"), 2] == -0.1
     alone, _ = answer("gain", gain.assign(low=np.nan, high=np.nan), 5)
     assert "what 5 experts change cannot be judged" in alone
-    with pytest.raises(LookupError, match="no k 80; did you mean 5"):
-        findings.answer("gain", gain, 80)
-    kinds = pd.DataFrame(
-        [("plain", 0.1, 0.05, 0.2), ("mixed", -0.1, -0.2, 0.1)], columns=["metric", *gain.columns[2:5]]
+    text, table = answer("price", compared, 0.5)
+    assert (
+        text.startswith("Chosen on dev, ") and "times the perplexity" in text and "post-hoc projection (0.50)" in text
     )
-    text, _ = answer("beyond", kinds.assign(units="experts less random units", layer=3), 5)
-    assert text.endswith("plain +0.100 (above zero), mixed -0.100 (not distinguishable from zero).")
-    text, edge = answer("price", compared, 0.5)
-    assert ", above post-hoc projection, 0.50, at" in text and len(edge) == compared.frontier.sum()
-    assert ", below post-hoc projection, 1.10, at" in answer("price", compared, 1.1)[0]
-    unclear, _ = answer("price", compared.assign(low=-1, high=1), 0.8)
-    assert ", not distinguishable from post-hoc projection" in unclear
-    assert "no perplexity" in answer("price", compared.assign(perplexity=np.nan), 0.5)[0]
+    assert table.survives.iloc[0] == "" and table.survives[compared.chosen].iloc[0] == "++"
+    assert "of neighbours stay" in answer("price", compared.assign(perplexity=np.nan), 0.5)[0]
+    shares = pd.DataFrame({"layer": 1, "component": ["embeddings", "MLPs", "all"], "share": [0.2, 0.8, 1.0]})
+    text, _ = answer("headroom", shares.assign(change=0.1), 1)
+    assert "embeddings 20% (+0.100), MLPs 80% (+0.100); all of it gives +0.100." in text
     with pytest.raises(LookupError, match="no question 'prize'; did you mean price"):
         findings.answer("prize", compared, 0.5)
 
