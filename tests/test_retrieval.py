@@ -106,6 +106,11 @@ def test_half_precision_of_an_offset_far_larger_than_what_differs():
     assert all(np.abs(found[name] - expected[name]).mean() < 0.005 for name in found)
 
 
+def test_states_that_are_all_one_are_tied_by_every_score():
+    found = retrieval.scores(np.ones((3, 4, 5), np.float32))
+    assert all((hits == 1 / 4).all() for hits in found.values())
+
+
 def test_means_of_other_sentences_may_centre():
     e, other = space(offset=1, noise=1), space(seed=5, offset=1).mean(1)
     found = retrieval.scores(e, ["global", "centred", "euclidean"], means=other)
@@ -143,12 +148,6 @@ def test_distances_equal_the_loops_in_every_sense():
         np.testing.assert_allclose(found.distance, apart[:, q], atol=1e-12)
     with pytest.raises(LookupError, match="no language 'C1'; did you mean"):
         retrieval.distances(e, NAMES, medoid="C1")
-
-
-def test_centring_takes_each_languages_mean_away():
-    e = torch.tensor(space(offset=2))
-    np.testing.assert_allclose(retrieval.centre(e), e - e.mean(axis=1, keepdims=True), atol=1e-12)
-    assert retrieval.centre(e.bfloat16()).dtype == torch.bfloat16
 
 
 def test_projection_removes_language_and_lifts_retrieval():
@@ -212,7 +211,7 @@ def test_shapes_that_do_not_fit_are_refused_with_both():
 def test_input_is_left_alone():
     e = torch.tensor(space(offset=1))
     before = e.clone()
-    for call in (retrieval.correct, retrieval.scores, retrieval.centre, retrieval.subspace):
+    for call in (retrieval.correct, retrieval.scores, retrieval.subspace):
         call(e)
     retrieval.distances(e, NAMES)
     retrieval.project(e, retrieval.subspace(e))

@@ -49,7 +49,7 @@ def correct(embeddings, *, candidates=None) -> np.ndarray:
     queries, others = _tensor(embeddings), _tensor(candidates)
     if queries.shape != others.shape:
         raise ValueError(f"{tuple(queries.shape)} queries but {tuple(others.shape)} candidates; row i translates row i")
-    both, count = torch.cat([_checked(queries), _checked(others)]), len(queries)
+    both, count = _checked(torch.cat([queries, others])), len(queries)
     base = both.double().mean(1)
     return _judged(both, base, base[None], first=count)[0, :count, count:]
 
@@ -62,7 +62,7 @@ def scores(embeddings, kinds: Sequence[str] = SCORES, *, means=None) -> dict[str
     either side to its ten nearest (Conneau et al. 2018). Means are those of the sentences scored unless `means`
     [language, hidden], from others, are given. Ties as in `correct`; a sentence that lies at the mean is tied with all.
     """
-    values = _checked(_tensor(embeddings))
+    values = _checked(embeddings)
     base = values.double().mean(1)
     means = base if means is None else _tensor(means).to(base)
     moves = {"global": base - means.mean(0), "centred": base - means}
@@ -76,7 +76,7 @@ def moved(embeddings, moves) -> np.ndarray:
     `moves` are [move, language, hidden], or [move, 1, hidden] for constants. Means over ordered pairs as in
     `per_sentence`. No embedding is changed: all moves share one set of products.
     """
-    values, moves = _checked(_tensor(embeddings)), _tensor(moves).double()
+    values, moves = _checked(embeddings), _tensor(moves).double()
     base = values.double().mean(1)
     step = max(1, _HITS // (len(values) ** 2 * values.shape[1]))
     parts = [_judged(values, base, base + part) for part in moves.split(step)]
@@ -110,12 +110,6 @@ def distances(embeddings, languages: Sequence, *, medoid: str | None = None) -> 
     table = table.rename("distance").reset_index()
     kept = np.where(table["statistic"] == "medoid", table["other"] == medoid, table["other"] != table["language"])
     return table[kept].reset_index(drop=True)
-
-
-def centre(embeddings: Tensor) -> Tensor:
-    """The embeddings less each language's mean, same shape and type."""
-    values = embeddings.double()
-    return (values - values.mean(1, keepdim=True)).to(embeddings.dtype)
 
 
 def subspace(fit, *, rank: int | None = None, kind: str = "means", seed: int = 0) -> Subspace:
@@ -153,6 +147,15 @@ def _tensor(embeddings) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
+def _checked(embeddings) -> Tensor:
+    """Embeddings [language, sentence, hidden] that all have a direction."""
+    values = _tensor(embeddings)
+    if values.ndim != 3:
+        raise ValueError(f"{values.ndim} axes but 3 are needed: language, sentence, hidden")
+    _unit(values)
+    return values
+
+
 def _unit(values: Tensor, what: str = "sentences") -> Tensor:
     """Vectors of length one; ValueError naming those that are zero, NaN or infinite."""
     length = values.norm(dim=-1, keepdim=True)
@@ -161,14 +164,6 @@ def _unit(values: Tensor, what: str = "sentences") -> Tensor:
         fact = f"{len(rows)} of {length.numel()} {what} are zero, NaN or infinite"
         raise ValueError(f"{fact}: [language, sentence] {str(rows[:8])[1:-1]}; drop them with .where()")
     return values / length
-
-
-def _checked(values: Tensor) -> Tensor:
-    """Embeddings [language, sentence, hidden] that all have a direction."""
-    if values.ndim != 3:
-        raise ValueError(f"{values.ndim} axes but 3 are needed: language, sentence, hidden")
-    _unit(values)
-    return values
 
 
 def _judged(values: Tensor, base: Tensor, moves: Tensor, kinds: Sequence[str] = (), first: int = 0) -> np.ndarray:
@@ -183,7 +178,7 @@ def _judged(values: Tensor, base: Tensor, moves: Tensor, kinds: Sequence[str] = 
     dots = torch.einsum("lnh,kmh->klnm", left, moves).cpu().numpy()
     own = torch.einsum("klh,kmh->klm", moves, moves).cpu().numpy()
     lengths = torch.stack([(left + move[:, None]).norm(dim=-1) for move in moves]).cpu().numpy()
-    middle = np.sqrt((lengths.astype(float) ** 2).mean((1, 2), keepdims=True)).astype(lengths.dtype)
+    middle = np.sqrt((lengths.astype(float) ** 2).mean((1, 2), keepdims=True)).clip(1e-30).astype(lengths.dtype)
     tolerance = lengths.dtype.type(1e-12 if lengths.dtype == np.float64 else 1e-6)
     still = lengths <= 10 * tolerance * middle
     unit = np.where(still, 0, 1 / np.where(still, 1, lengths))
