@@ -1,7 +1,7 @@
-"""Five scores of retrieval beside one, and moves of the states beside products of their own.
+"""Five scores of retrieval beside one.
 
-Run it alone on the machine: `python tests/bench/bench_retrieval.py`. Rounds are interleaved; ratios are medians of a round's
-own two times, in seconds of processor time of one thread.
+Run it alone on the machine: `python tests/bench/bench_retrieval.py`. Rounds are interleaved; ratios are medians of a
+round's own two times, in seconds of processor time of one thread.
 """
 
 import time
