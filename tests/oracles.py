@@ -166,3 +166,28 @@ def ldnd(first, second):
             pairs = [levenshtein(a, b) / max(len(a), len(b)) for a in words for b in others]
             (same if m == n else other).append(np.mean(pairs))
     return np.mean(same) / np.mean(other)
+
+
+def five_scores(embeddings):
+    """Hits [query, candidate, sentence] of each score of retrieval, on centred copies, pair by pair."""
+    copies = {"top1": embeddings, "global": embeddings - embeddings.mean((0, 1))}
+    copies["centred"] = embeddings - embeddings.mean(1, keepdims=True)
+    tables = {name: [[cosines(p, q) for q in copy] for p in copy] for name, copy in copies.items()}
+    plain = tables["top1"]
+    tables["euclidean"] = [[-np.array([[((a - b) ** 2).sum() for b in q] for a in p]) for q in embeddings]
+                           for p in embeddings]  # fmt: skip
+    near = [[np.sort(table, 1)[:, -10:].mean(1) for table in row] for row in plain]
+    tables["margin"] = [[table - near[p][q][:, None] / 2 - near[q][p] / 2 for q, table in enumerate(row)]
+                        for p, row in enumerate(plain)]  # fmt: skip
+    return {name: np.array([[best_own(table) for table in row] for row in rows]) for name, rows in tables.items()}
+
+
+def cosines(queries, candidates):
+    """Every cosine, [query, candidate]."""
+    return np.array([[cosine(a, b) for b in candidates] for a in queries])
+
+
+def best_own(table):
+    """Per row, 1/m if the diagonal is among the m best."""
+    best = table >= table.max(1, keepdims=True) - 1e-12
+    return np.diag(best) / best.sum(1)

@@ -67,7 +67,7 @@ def test_the_medoid_is_one_language_before_and_after_an_edit():
 def test_numbers_are_those_of_alignment(measured):
     state = BEFORE.parallel(1)
     assert measured.before["cure", 1, "top1"] == pytest.approx(retrieval.per_sentence(retrieval.correct(state)).mean())
-    centred = retrieval.per_sentence(retrieval.correct(retrieval.centre(state))).mean()
+    centred = retrieval.per_sentence(retrieval.correct(state - state.mean(1, keepdim=True))).mean()
     assert measured.before["cure", 1, "centred"] == pytest.approx(centred)
 
 
@@ -97,26 +97,134 @@ def test_states_over_strengths_start_untouched_and_end_with_the_edit():
     assert metrics[1.0, "top-1 retrieval"] == 1 and metrics[1.0, "distance"] < metrics[0.0, "distance"]
 
 
+# --- of a gain, how much is offset ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def planted_parts():
+    """The changes at layer 2 of the two wired models, their unit overwritten with its mean of maxima."""
+    found = {}
+    for case in ("offset", "selector"):
+        lm, table = planted.wired(case)
+        fitting = Fitting(lm, table)
+        answers = fitting.responses("max")[planted.SITE][fitting.own("loud"), planted.UNIT]
+        edits = [Edit(planted.SITE, [planted.UNIT], 0.0, answers.mean())]
+        found[case] = measuring.effects(lm, table, {case: edits}, names=["case"], layers=[2]).set_index("metric")
+    return found
+
+
+@pytest.mark.parametrize("case", ["offset", "selector"])
+def test_the_parts_sum_to_the_gain_and_lie_end_to_end(planted_parts, case):
+    rows = planted_parts[case]
+    parts = rows.loc[[*measuring.PARTS]]
+    assert parts.change.sum() == pytest.approx(rows.change["top1"], abs=1e-12)
+    assert parts.before.tolist()[1:] == parts.after.tolist()[:-1] and parts.before.iloc[0] == rows.before["top1"]
+    assert parts.after.iloc[-1] == rows.after["top1"]
+
+
+def test_a_gain_that_is_all_offset_dies_under_every_control(planted_parts):
+    rows = planted_parts["offset"]
+    assert rows.low["top1"] > 0.2 and rows.change["offset"] == pytest.approx(rows.change["top1"], abs=0.01)
+    assert rows.change[["language", "left", "global", "centred", "euclidean"]].abs().max() < 0.01
+    assert not (rows.low[["left", "global", "centred"]] > 0).any()
+
+
+def test_a_gain_that_a_selector_makes_survives_every_control(planted_parts):
+    rows = planted_parts["selector"]
+    assert rows.before["top1"] < 0.05 and rows.after["top1"] > 0.95
+    assert (rows.low[["left", "global", "centred", "euclidean", "margin"]] > 0.8).all()
+    assert rows.change[["offset", "language"]].abs().max() < 0.05
+
+
+def test_steps_equal_retrieval_of_states_that_are_moved():
+    rng = np.random.default_rng(0)
+    before = torch.from_numpy(rng.normal(size=(3, 12, 6)))
+    after = before + torch.from_numpy(rng.normal(size=(3, 1, 6)) + 0.3 * rng.normal(size=(3, 12, 6)))
+    shift = (after - before).mean(1, keepdim=True)
+    first, second = measuring.steps(before, after, seed=4)
+    np.testing.assert_allclose(second, retrieval.per_sentence(retrieval.correct(before + shift)))
+    drawn = np.random.default_rng(4).normal(size=(20, 6))
+    drawn *= float(shift.mean(0).norm()) / np.linalg.norm(drawn, axis=1, keepdims=True)
+    moved = [retrieval.per_sentence(retrieval.correct(before.numpy() + one)) for one in drawn]
+    np.testing.assert_allclose(first, np.mean(moved, axis=0))
+
+
+def test_of_several_languages_steered_to_the_mean_is_taken_before_sentences_are_resampled():
+    lm, table = planted.wired("selector", sentences=20)
+    before, afters = activations.embed(lm, table), []
+    for value in (0.0, 1.0):
+        with hooks.steered(lm, [Edit(planted.SITE, [planted.UNIT], 0.0, value)]):
+            afters.append(activations.embed(lm, table))
+    both = measuring.changes(before, afters, metrics=["top1", "left", "pairs_all"])
+    single = [measuring.changes(before, after, metrics=["top1", "left", "pairs_all"]) for after in afters]
+    np.testing.assert_allclose(both.change, (single[0].change + single[1].change) / 2)
+
+
 @pytest.fixture(scope="module")
 def compared():
+    """The carrier's cure beside an erasure and an edit of another unit, steered to both languages."""
     fitting = Fitting(LM, TABLE)
     plans = {("overwrite", "k=1"): CURE, ("erase", "block 0"): methods.fit("erase", fitting, block=0)}
-    return comparison.compare(LM, TABLE, plans, "loud", samples=0)
+    plans |= {("overwrite, random units", "k=1"): [Edit(planted.SITE, [planted.UNIT + 1], 0.0, 0.0)]}
+    options = dict(texts=TABLE, posthoc=fitting.posthoc(BEFORE), samples=0)
+    return comparison.compare(LM, [TABLE, TABLE], dict.fromkeys(("loud", "quiet"), plans), **options)
 
 
 def test_methods_stand_beside_the_untouched_model_with_their_price(compared):
-    assert compared.method.tolist() == ["untouched", "overwrite", "overwrite", "erase", "erase"]
-    untouched, cured = compared.iloc[0], compared.iloc[2]
-    assert untouched.gain == 0 and untouched.cost == 1 and cured.top1 > untouched.top1
-    assert compared[["perplexity", "cost"]].gt(0).all().all()
+    assert compared.method.tolist() == ["untouched", "overwrite", "erase", "overwrite, random units"]
+    untouched, cured, _, placebo = (compared.iloc[i] for i in range(4))
+    assert untouched.gain_top1 == placebo.gain_top1 == 0 and cured["global"] == 1 and cured.low_global > 0
+    parts = [f"gain_{part}" for part in measuring.PARTS]
+    np.testing.assert_allclose(compared[parts].sum(axis=1), compared.gain_top1, atol=1e-12)
+    assert untouched.neighbours == placebo.neighbours == 1 and 0 < cured.neighbours <= 1
+    assert (compared.perplexity > 0).all() and compared.share.isna().all() and compared.frontier.any()
 
 
-def test_the_frontier_keeps_what_nothing_else_beats(compared):
-    table = pd.DataFrame({"perplexity": [4.0, 3.0, 2.0, 1.0], "top1": [0.5, 0.5, 0.1, 0.2]})
-    assert comparison.frontier(table).tolist() == [False, True, False, True]
-    assert comparison.frontier(table.assign(perplexity=np.nan)).tolist() == [True, False, False, False]
-    best = compared.loc[compared.top1.idxmax()]
-    assert compared.frontier.any() and compared[compared.frontier].top1.max() == best.top1
+def test_the_method_is_chosen_on_dev_and_set_against_posthoc_projection_paired(compared):
+    assert compared.chosen.sum() == 1 and compared.on_dev[1:].max() == compared.on_dev[compared.chosen].iloc[0]
+    best = compared[compared.chosen].iloc[0]
+    centred = retrieval.scores(Fitting(LM, TABLE).posthoc(BEFORE).parallel(1), ["global"])["global"]
+    assert best["global"] - best.over_posthoc == pytest.approx(retrieval.per_sentence(centred).mean())
+    assert best.low_posthoc <= best.over_posthoc <= best.high_posthoc
+
+
+def test_the_frontier_keeps_what_nothing_else_beats():
+    price, found = pd.Series([4.0, 3.0, 2.0, 1.0]), pd.Series([0.5, 0.5, 0.1, 0.2])
+    assert comparison.frontier(price, found).tolist() == [False, True, False, True]
+
+
+def test_neighbours_that_stay_are_counted_within_a_language():
+    table = pd.DataFrame({"language": np.repeat(["A", "B"], 12), "sentence": [*range(12)] * 2, "text": ""})
+    before = Activations(torch.randn(24, 1, 4, generator=torch.Generator().manual_seed(0)), table, [1])
+    assert comparison.kept(before, before) == 1
+    after = Activations(before.values.flip(0), table, [1])
+    expected = []
+    for states in zip(before.parallel(1), after.parallel(1)):
+        for i in range(12):
+            near = []
+            for x in states:
+                cosine = torch.nn.functional.cosine_similarity(x[i], x, dim=1)
+                cosine[i] = -2
+                near.append({*cosine.argsort(descending=True)[:10].tolist()})
+            expected.append(len(near[0] & near[1]) / 10)
+    assert comparison.kept(before, after) == pytest.approx(np.mean(expected))
+
+
+def test_pseudo_perplexity_masks_each_token_in_turn():
+    lm = tiny.language_model("bert")
+    table = pd.DataFrame({"language": ["a", "a", "b"], "text": [tiny.SENTENCES[0], "a dog", "der mann"]})
+    losses = {"a": [], "b": []}
+    for row in table.itertuples():
+        ids = lm.tokenizer(row.text, return_tensors="pt", return_special_tokens_mask=True)
+        for place in (ids["special_tokens_mask"][0] == 0).nonzero()[:, 0].tolist():
+            masked = ids["input_ids"].clone()
+            masked[0, place] = lm.tokenizer.mask_token_id
+            with torch.no_grad():
+                scores = lm.model(input_ids=masked).logits[0, place].log_softmax(-1)
+            losses[row.language].append(-scores[ids["input_ids"][0, place]].item())
+    expected = np.exp(np.mean([np.mean(part) for part in losses.values()]))
+    assert generation.price(lm, table) == generation.pseudo_perplexity(lm, table) == pytest.approx(expected, rel=1e-4)
+    assert generation.price(LM, TABLE) > 1
 
 
 def answer(*asked):
@@ -125,33 +233,50 @@ def answer(*asked):
     return said[2:-2], table
 
 
+def test_the_two_planted_cases_get_opposite_verdicts(planted_parts):
+    rows = pd.concat(part.reset_index().assign(case=case) for case, part in planted_parts.items())
+    text, table = answer("planted", rows)
+    first, second = text.split("; selector: ")
+    assert first.count("+0.00 (not distinguishable from 0)") == 2 and "above" not in first
+    assert second.count("(above 0)") == 2 and "not distinguishable" not in second
+    assert table.loc["offset", "globally centred"] == pytest.approx(0, abs=0.01)
+
+
+def test_what_survives_is_said_from_the_intervals(planted_parts):
+    rows = planted_parts["offset"].reset_index()
+    text, table = answer("survives", rows, "5 experts at layer 2")
+    assert text.startswith("5 experts at layer 2: of the gain of +0.392 in plain top-1, a constant gives +0.39")
+    assert table.index.tolist() == [*findings.SHOWN.values()]
+    text, _ = answer("survives", rows.assign(low=-1.0), "5 experts")
+    assert text.endswith("by +0.392, not distinguishable from zero: there is no gain to explain.")
+    assert "without an interval" in answer("survives", rows.assign(low=np.nan, high=np.nan), "5 experts")[0]
+    assert "of the loss of -0.392" in answer("survives", rows.assign(change=-rows.change, low=-1, high=-0.1), "x")[0]
+
+
 def test_findings_take_their_verdicts_from_the_intervals(compared):
     gain = pd.DataFrame(
         [("experts", 1, 0.1, 0.05, 0.2), ("experts", 2, -0.1, -0.2, -0.05), ("random", 1, 0.1, -0.1, 0.2)]
         + [("experts less random", 1, 0.1, 0.05, 0.2), ("experts less matched", 1, 0.1, -0.1, 0.2)],
         columns=["units", "layer", "change", "low", "high"],
-    ).assign(k=5)
-    text, table = answer("gain", pd.concat([gain, gain.assign(k=20)]), 5)
-    assert text == (
-        "5 experts overwritten raise top-1 at layer 1 and lower it at layer 2; "
-        "they gain more than random at layer 1 and than matched at no layer."
     )
-    assert table.loc["experts", 2] == -0.1
+    gain = pd.concat([gain.assign(metric=metric) for metric in ("top1", "global", "centred")])
+    text, table = answer("gain", gain, 5)
+    assert text == (
+        "5 experts raise top-1 plain at layer 1, globally centred at layer 1, language-centred at layer 1; "
+        "globally centred more than random at layer 1, than matched at no layer."
+    )
+    assert table.loc[("plain", "experts"), 2] == -0.1
     alone, _ = answer("gain", gain.assign(low=np.nan, high=np.nan), 5)
     assert "what 5 experts change cannot be judged" in alone
-    with pytest.raises(LookupError, match="no k 80; did you mean 5"):
-        findings.answer("gain", gain, 80)
-    kinds = pd.DataFrame(
-        [("plain", 0.1, 0.05, 0.2), ("mixed", -0.1, -0.2, 0.1)], columns=["metric", *gain.columns[2:5]]
+    text, table = answer("price", compared, 0.5)
+    assert (
+        text.startswith("Chosen on dev, ") and "times the perplexity" in text and "post-hoc projection (0.50)" in text
     )
-    text, _ = answer("beyond", kinds.assign(units="experts less random units", layer=3), 5)
-    assert text.endswith("plain +0.100 (above zero), mixed -0.100 (not distinguishable from zero).")
-    text, edge = answer("price", compared, 0.5)
-    assert ", above post-hoc projection, 0.50, at" in text and len(edge) == compared.frontier.sum()
-    assert ", below post-hoc projection, 1.10, at" in answer("price", compared, 1.1)[0]
-    unclear, _ = answer("price", compared.assign(low=-1, high=1), 0.8)
-    assert ", not distinguishable from post-hoc projection" in unclear
-    assert "no perplexity" in answer("price", compared.assign(perplexity=np.nan), 0.5)[0]
+    assert table.survives.iloc[0] == "" and table.survives[compared.chosen].iloc[0] == "++"
+    assert "of neighbours stay" in answer("price", compared.assign(perplexity=np.nan), 0.5)[0]
+    shares = pd.DataFrame({"layer": 1, "component": ["embeddings", "MLPs", "all"], "share": [0.2, 0.8, 1.0]})
+    text, _ = answer("headroom", shares.assign(change=0.1), 1)
+    assert "embeddings 20% (+0.100), MLPs 80% (+0.100); all of it gives +0.100." in text
     with pytest.raises(LookupError, match="no question 'prize'; did you mean price"):
         findings.answer("prize", compared, 0.5)
 

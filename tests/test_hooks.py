@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,10 +7,12 @@ import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from helpers import models
 from helpers.embeddings import activations
 from helpers.models import parts
+from helpers.running import cli
 from helpers.steering import hooks
 from helpers.steering.hooks import Edit, LowRank, folded, steered
 
@@ -312,3 +316,29 @@ def test_model_outputs_and_models_without_a_head_are_edited_too():
     with steered(bare, [Edit("layers.0", [3], 0.0, 9.0)]):
         states = bare.model(batch["input_ids"], output_hidden_states=True).hidden_states[1]
     assert (states[..., 3] == 9).all()
+
+
+def test_an_edit_of_a_run_becomes_a_model_folder(tmp_path, monkeypatch):
+    """The folded model answers as the steered one; what is not there is named, and no folder is written over."""
+    lm = tiny.language_model("gpt2")
+    source, place = (
+        tiny.save(lm, tmp_path / "source"),
+        tmp_path / "data" / "results" / "world" / "tiny@default" / "02-a",
+    )
+    edit = [Edit("transformer.h.0.mlp.c_fc", [1, 4], 0.0, 2.0)]
+    hooks.save({"overwrite k=2": edit}, place / "edits.safetensors")
+    given = {"model": str(source), "revision": "", "dtype": "auto"}
+    (place / "run.json").write_text(json.dumps({"parameters": given}))
+    monkeypatch.setattr("helpers.DATA", tmp_path / "data")
+    told = CliRunner().invoke(cli.app, ["fold", "02-a", "overwrite k=2", str(tmp_path / "made")])
+    assert told.exit_code == 0 and "overwrite k=2 at strength 1 is in" in told.output
+    with steered(lm, edit):
+        expected = run(lm)
+    torch.testing.assert_close(run(models.load(str(tmp_path / "made"))), expected, rtol=1e-4, atol=1e-4)
+    for arguments, message in (
+        (["02-a", "overwrite k=2", str(tmp_path / "made")], "files already; name a new folder"),
+        (["02-a", "overwrite k=3", str(tmp_path / "new")], "did you mean overwrite k=2"),
+        (["02-b", "overwrite k=2", str(tmp_path / "new")], "did you mean 02-a"),
+    ):
+        told = CliRunner().invoke(cli.app, ["fold", *arguments])
+        assert told.exit_code == 2 and message in told.stderr

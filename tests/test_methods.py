@@ -15,7 +15,7 @@ from helpers.steering.fitting import Fitting
 from helpers.steering.hooks import steered
 
 LETTERS = {"A1": "abcdefgh", "A2": "ijklmnop", "B1": "αβγδεζηθ", "C1": "абвгдежз"}
-UNITS, DIRECTIONS = methods.CONTROLS[:3], ("none", "random", "topvariance", "shuffled")
+DIRECTIONS = ("none", *methods.OF_DIRECTIONS)
 
 
 def corpus(sentences=12, seed=0):
@@ -152,12 +152,44 @@ def test_overwrite_takes_the_best_experts_and_their_values(value):
     found = flat(methods.fit("overwrite", source, "B1", k=7, value=value))
     assert set(zip(found["site"], found["unit"])) == set(zip(chosen["site"], chosen["unit"]))
     own = (labels == "B1").to_numpy()
-    summary = {"mean": np.mean, "median": np.median, "p90": lambda x: np.percentile(x, 90), "zero": lambda x: 0.0}[
-        value
-    ]
-    wanted = [summary(source.responses("max")[row.site][own, row.unit].astype(float)) for row in found.itertuples()]
+    summary = {"median": np.median, "p90": lambda x: np.percentile(x, 90), "zero": lambda x: 0.0}.get(value, np.mean)
+    answers = source.responses("mean" if value == "mean_token" else "max")
+    wanted = [summary(answers[row.site][own, row.unit].astype(float)) for row in found.itertuples()]
     np.testing.assert_allclose(found["shift"], wanted, rtol=1e-6)
     assert (found["scale"] == 0).all()
+
+
+@pytest.mark.parametrize("score", methods.SCORES)
+@pytest.mark.parametrize("pool", ["max", "mean", "last"])
+def test_factors_of_the_choice_are_passed_on(score, pool):
+    """Chosen by the score, from responses of that pool, in one block; k is a share of all units of the model."""
+    source, labels = fitting(), corpus()["language"]
+    inside = {site: array for site, array in source.responses(pool).items() if ".1." in site}
+    count = round(0.02 * sum(array.shape[1] for array in source.responses(pool).values()))
+    chosen = experts.top(count, inside, labels, score=score).query("language == 'B1'")
+    found = flat(methods.fit("overwrite", source, "B1", k=0.02, pool=pool, score=score, block=1, value="p90"))
+    assert set(zip(found["site"], found["unit"])) == set(zip(chosen["site"], chosen["unit"]))
+    own = (labels == "B1").to_numpy()
+    wanted = [np.percentile(inside[row.site][own, row.unit].astype(float), 90) for row in found.itertuples()]
+    np.testing.assert_allclose(found["shift"], wanted, rtol=1e-6)
+    (best,) = methods.fit("overwrite", source, "B1", k=1e-6, pool=pool, score=score)
+    assert len(best.units) == 1, "a share of next to nothing is one unit"
+
+
+def test_units_at_their_own_means_are_the_drawn_ones_and_stay_where_they_are():
+    source, model = fitting(), units.moments(fitting().responses("mean"))
+    for kind in ("random", "matched"):
+        new = flat(methods.fit("overwrite", source, "A1", k=30, control=f"{kind}_own", seed=1))
+        drawn = flat(methods.fit("overwrite", source, "A1", k=30, control=kind, seed=1))
+        assert new[units.KEYS].equals(drawn[units.KEYS]) and (new["scale"] == 0).all()
+        np.testing.assert_allclose(new["shift"], new.merge(model, on=units.KEYS)["mean"])
+
+
+def test_every_control_says_what_it_rules_out():
+    assert {*methods.OF_UNITS, *methods.OF_DIRECTIONS} == {*methods.CONTROLS} - {"none", "constant"}
+    assert all(len(said.split()) >= 4 for said in methods.CONTROLS.values())
+    with pytest.raises(LookupError, match="no control of units 'constant'"):
+        methods.fit("damp", fitting(), "A1", control="constant")
 
 
 def test_damp_and_aura_scale_only():
@@ -221,7 +253,7 @@ def test_lape_takes_units_of_few_languages_first(monkeypatch):
 
 
 def kinds(name):
-    return DIRECTIONS if name in ("diffmean", "erase", "leace") else ("none", "random", "matched", "shuffled")
+    return DIRECTIONS if name in ("diffmean", "erase", "leace") else ("none", *methods.OF_UNITS)
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
@@ -231,7 +263,7 @@ def test_every_method_and_control_runs_repeats_by_seed_and_changes_no_input(name
     arrays = {pool: {s: a.copy() for s, a in source.responses(pool).items()} for pool in ("max", "mean", "positive")}
     k = {"k": 2} if name not in ("aura", "diffmean", "erase", "leace") else {}
     for control in kinds(name):
-        if name == "aura" and control in ("random", "matched"):
+        if name == "aura" and control not in ("none", "shuffled"):
             continue
         edits = methods.fit(name, source, "A1", **k, control=control, seed=3)
         assert edits and same(edits, methods.fit(name, source, "A1", **k, control=control, seed=3))
@@ -306,6 +338,11 @@ def test_bad_requests_name_the_fact_and_the_next_move():
         (LookupError, "did you mean matched", lambda: methods.fit("damp", source, "A1", control="match")),
         (LookupError, "no sentences in 'A9'; did you mean", lambda: methods.fit("damp", source, "A9")),
         (LookupError, "no sentences in None", lambda: methods.fit("mean_transport", source)),
+        (
+            LookupError,
+            "no score 'auc'; did you mean auroc",
+            lambda: methods.fit("overwrite", source, "A1", score="auc"),
+        ),
         (LookupError, "no value 'avg'", lambda: methods.fit("overwrite", source, "A1", value="avg")),
         (LookupError, r"no block 3; did you mean .*tiny-llama has 3", lambda: methods.fit("erase", source, block=3)),
         (ValueError, "erase takes no k; it takes block, rank", lambda: methods.fit("erase", source, k=3)),

@@ -72,6 +72,63 @@ def test_top1_of_a_sentence_is_its_mean_over_ordered_pairs_of_languages():
     np.testing.assert_allclose(retrieval.per_sentence(found), np.mean(pairs, axis=0))
 
 
+@pytest.mark.parametrize("sentences", [7, 30])  # fewer and more than the neighbours of the margin
+def test_five_scores_equal_those_of_centred_copies(sentences, monkeypatch):
+    e = space(sentences=sentences, offset=1, noise=1) + 3
+    e[1, 3] = e[1, 4]  # a tie
+    expected = oracles.five_scores(e)
+    found = retrieval.scores(e)
+    assert list(found) == list(retrieval.SCORES) == list(expected)
+    for name, hits in expected.items():
+        np.testing.assert_allclose(found[name], hits, err_msg=name)
+    monkeypatch.setattr(retrieval, "_BLOCK", {"cpu": 2 * sentences**2})
+    some = retrieval.scores(torch.tensor(e), ["margin", "global"])
+    assert list(some) == ["margin", "global"] and all((some[name] == found[name]).all() for name in some)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6))
+def test_each_score_is_blind_to_what_it_rules_out(seed):
+    """A constant moves none of the centred scores and no distance; offsets of languages move not the centred one."""
+    rng, e = np.random.default_rng(seed), space(seed=seed, offset=1)
+    constant, offsets = 5 * rng.standard_normal(5), 5 * rng.standard_normal((3, 1, 5))
+    plain, moved = retrieval.scores(e), retrieval.scores(e + constant)
+    for name in ("global", "centred", "euclidean"):
+        np.testing.assert_allclose(moved[name], plain[name])
+    np.testing.assert_allclose(retrieval.scores(e + offsets, ["centred"])["centred"], plain["centred"])
+
+
+def test_half_precision_of_an_offset_far_larger_than_what_differs():
+    """Products are of what is left of the language means, so that a mean a thousand times as long costs no digits."""
+    e = space(sentences=40, hidden=16)
+    far = torch.tensor(e + 1000.0, dtype=torch.float32)
+    found, expected = retrieval.scores(far, ["global", "centred"]), retrieval.scores(e, ["global", "centred"])
+    assert all(np.abs(found[name] - expected[name]).mean() < 0.005 for name in found)
+
+
+def test_states_that_are_all_one_are_tied_by_every_score():
+    found = retrieval.scores(np.ones((3, 4, 5), np.float32))
+    assert all((hits == 1 / 4).all() for hits in found.values())
+
+
+def test_means_of_other_sentences_may_centre():
+    e, other = space(offset=1, noise=1), space(seed=5, offset=1).mean(1)
+    found = retrieval.scores(e, ["global", "centred", "euclidean"], means=other)
+    np.testing.assert_allclose(found["centred"], retrieval.correct(e - other[:, None]))
+    np.testing.assert_allclose(found["global"], retrieval.correct(e - other.mean(0)))
+    np.testing.assert_allclose(found["euclidean"], retrieval.scores(e, ["euclidean"])["euclidean"])
+
+
+def test_moves_equal_retrieval_of_what_is_moved(monkeypatch):
+    e, rng = space(noise=1), np.random.default_rng(1)
+    constants, offsets = rng.standard_normal((4, 1, 5)), rng.standard_normal((4, 3, 5))
+    for moves in (constants, offsets):
+        expected = [retrieval.per_sentence(retrieval.correct(e + move[:, None])) for move in moves]
+        np.testing.assert_allclose(retrieval.moved(e, moves), expected)
+        monkeypatch.setattr(retrieval, "_HITS", 1)
+        np.testing.assert_allclose(retrieval.moved(e, moves), expected)
+
+
 def test_distances_equal_the_loops_in_every_sense():
     e = space(offset=1)
     table = retrieval.distances(e, NAMES)
@@ -91,12 +148,6 @@ def test_distances_equal_the_loops_in_every_sense():
         np.testing.assert_allclose(found.distance, apart[:, q], atol=1e-12)
     with pytest.raises(LookupError, match="no language 'C1'; did you mean"):
         retrieval.distances(e, NAMES, medoid="C1")
-
-
-def test_centring_takes_each_languages_mean_away():
-    e = torch.tensor(space(offset=2))
-    np.testing.assert_allclose(retrieval.centre(e), e - e.mean(axis=1, keepdims=True), atol=1e-12)
-    assert retrieval.centre(e.bfloat16()).dtype == torch.bfloat16
 
 
 def test_projection_removes_language_and_lifts_retrieval():
@@ -151,6 +202,8 @@ def test_shapes_that_do_not_fit_are_refused_with_both():
         retrieval.correct(e[0])
     with pytest.raises(ValueError, match="3 languages in the array but 2 names"):
         retrieval.distances(e, NAMES[:2])
+    with pytest.raises(LookupError, match="no score 'cosine'; did you mean"):
+        retrieval.scores(e, ["cosine"])
     with pytest.raises(LookupError, match="no subspace 'all'"):
         retrieval.subspace(e, kind="all")
 
@@ -158,7 +211,7 @@ def test_shapes_that_do_not_fit_are_refused_with_both():
 def test_input_is_left_alone():
     e = torch.tensor(space(offset=1))
     before = e.clone()
-    for call in (retrieval.correct, retrieval.centre, retrieval.subspace):
+    for call in (retrieval.correct, retrieval.scores, retrieval.subspace):
         call(e)
     retrieval.distances(e, NAMES)
     retrieval.project(e, retrieval.subspace(e))

@@ -194,39 +194,25 @@ def short_sites(sites: Sequence[str]) -> list[str]:
     return pd.Series(sites).str.replace(r"^\D*\.(\d+)\.(?:mlp\.)?", r"\1 ", regex=True).tolist()
 
 
-def changes(table: pd.DataFrame, ax: Axes, *, x: str, by: str) -> Axes:
-    """A line from `before` (hollow) to `after` at each x, one colour for each value of `by`, named above the axis."""
-    look = looks(table[by])
-    for i, (name, (colour, mark)) in enumerate(look.items()):
-        part = table[table[by] == name]
-        at = part[x] + 0.18 * (i - (len(look) - 1) / 2)
-        ax.vlines(at, part.before, part.after, color=colour, lw=1.4)
-        ax.plot(at, part.before, mark, ms=5, mfc="white", mec=colour)
-        ax.plot(at, part.after, mark, ms=5, mew=0, color=colour, label=name)
-    _legend_above(ax, len(look))
-    ax.set(xticks=table[x].unique(), xlabel=x)
-    return ax
+def frontier(table: pd.DataFrame, ax: Axes, *, label: str, level: float, name: str) -> Axes:
+    """Globally centred top-1 against its `price`, called `label`: a mark for each method, those on the edge joined.
 
-
-def frontier(table: pd.DataFrame, ax: Axes, *, edge: pd.DataFrame, level: float, name: str) -> Axes:
-    """Top-1 against perplexity (against the cost in time where a model has none), a mark for each method.
-
-    Those on the `edge` are joined. A dashed line is named at the level of what no point stands for.
+    A dashed line is named at the level of what no point stands for.
     """
-    units = {"perplexity": "perplexity of held-out text (log scale)", "cost": "time per batch / untouched"}
-    x = "perplexity" if table.perplexity.notna().any() else "cost"
-    look, untouched = looks(table.method), table.top1 - table.gain
-    ax.vlines(table[x], untouched + table.low, untouched + table.high, table.method.map(colours(table.method)), lw=0.7)
+    look, untouched = looks(table.method), table["global"] - table.gain_global
+    ends = (untouched + table[f"{end}_global"] for end in ("low", "high"))
+    ax.vlines(table.price, *ends, table.method.map(colours(table.method)), lw=0.7)
     for method, (colour, mark) in look.items():
         part = table[table.method == method]
-        ax.plot(part[x], part.top1, mark, ms=5, mew=0, alpha=0.85, label=method, color=colour)
-    if x == "perplexity":
-        ax.plot(edge[x], edge.top1, color="#222222", lw=0.8, zorder=1)
-        ax.set_xscale("log")
+        ax.plot(part.price, part["global"], mark, ms=5, mew=0, alpha=0.85, label=method, color=colour)
+    edge = table[table.frontier].sort_values("price")
+    ax.plot(edge.price, edge["global"], color="#222222", lw=0.8, zorder=1)
     ax.axhline(level, ls="--", color="#444444", lw=1)
     ax.text(0.99, level, name, transform=ax.get_yaxis_transform(), va="bottom", ha="right", fontsize=8)
     ax.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=1 + (len(look) > 18))
-    ax.set(xlabel=units[x], ylabel="top-1 retrieval, last layer")
+    if "perplexity" in label:
+        ax.set_xscale("log")
+    ax.set(xlabel=label, ylabel="globally centred top-1, last layer")
     return ax
 
 

@@ -13,5 +13,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "batching": ["token_counts"],
         "projection": ["maps", "trustworthiness"],
         "retrieval": ["correct", "distances", "per_sentence", "top1"],
+        "streams": ["headroom"],
     },
 )

@@ -116,7 +116,7 @@ def embed(
     """
     pool_all = pooling([pool], ("mean", "last"))
     taps = _layer_taps(lm, layers)
-    text = tokenised(lm, _checked(table, ["language", "sentence"])["text"], limit(lm))
+    text = tokenised(lm, checked(table, ["language", "sentence"])["text"], limit(lm))
     values = _vectors(lm, taps, text, np.arange(len(table))[:, None], pool_all)
     return Activations(values, described(table, text), list(taps))
 
@@ -144,9 +144,9 @@ def outputs(
     pool_all = pooling(pools)
     modules = dict(lm.model.named_modules())
     taps = {path: (modules[known(path, modules, f"site of {lm.name}")], False) for path in sites}
-    text = tokenised(lm, _checked(table, ["language", "sentence"])["text"], limit(lm))
-    with _passes(lm, taps, text, pool_all) as passes:
-        stored = _stored(passes, len(text.ids))
+    text = tokenised(lm, checked(table, ["language", "sentence"])["text"], limit(lm))
+    with passes(lm, taps, text, pool_all) as batches:
+        stored = _stored(batches, len(text.ids))
     pooled = {name: {path: stored[path][number].T for path in taps} for number, name in enumerate(pools)}
     return pooled[pool] if isinstance(pool, str) else pooled
 
@@ -160,7 +160,7 @@ def words(lm: LanguageModel, treebank: pd.DataFrame, layers: Sequence[int] | Non
     dropped by its tokenizer) are left out with a warning. Errors as for `embed`; the tokenizer must be a fast one.
     """
     taps = _layer_taps(lm, layers)
-    rows = _checked(treebank, ["language", "sentence", "token"], "form").sort_values("token", kind="stable")
+    rows = checked(treebank, ["language", "sentence", "token"], "form").sort_values("token", kind="stable")
     places = [np.array(index) for index in rows.groupby(["language", "sentence"], sort=False).groups.values()]
     text, owned = tokenised_words(lm, [rows.loc[place] for place in places], limit(lm))
     values = _vectors(lm, taps, text, places, partial(word_means, owned))
@@ -186,8 +186,8 @@ def _layer_taps(lm: LanguageModel, layers: Sequence[int] | None) -> dict:
 def _vectors(lm: LanguageModel, taps: Mapping, text: Text, places: Sequence[np.ndarray], pool: Callable) -> Tensor:
     """[row, tap, hidden], from pools that give each sentence vectors; `places` are their rows, sentence by sentence."""
     values = None
-    with _passes(lm, taps, text, pool) as passes:
-        for batch, seen in passes:
+    with passes(lm, taps, text, pool) as batches:
+        for batch, seen in batches:
             seen = torch.stack([state.to(lm.device) for state in seen.values()], 2).cpu()
             values = torch.zeros(sum(map(len, places)), *seen.shape[2:]) if values is None else values
             rows = [places[row] for row in batch.rows]
@@ -196,7 +196,7 @@ def _vectors(lm: LanguageModel, taps: Mapping, text: Text, places: Sequence[np.n
 
 
 @contextmanager
-def _passes(lm: LanguageModel, taps: Mapping, text: Text, pool: Callable) -> Iterator[Iterable]:
+def passes(lm: LanguageModel, taps: Mapping, text: Text, pool: Callable) -> Iterator[Iterable]:
     """Every batch with {key: what `pool(batch)` makes of the states}, for taps key -> (module, whether its input)."""
     base = lm.model.base_model  # without the head: no projection onto the vocabulary
     options = {"use_cache": False} if "use_cache" in signature(base.forward).parameters else {}
@@ -231,10 +231,10 @@ def _tapped(module: nn.Module, before: bool, record: Callable) -> Any:
     return module.register_forward_pre_hook(read, with_kwargs=True)
 
 
-def _stored(passes: Iterable, count: int) -> dict[str, np.ndarray]:
+def _stored(batches: Iterable, count: int) -> dict[str, np.ndarray]:
     """Site -> float32 array [pool, unit, sentence], from every batch and its {site: [sentence, pool, unit]}."""
     stored, waiting, held = {}, [], 0
-    for batch, seen in passes:
+    for batch, seen in batches:
         if held > _MEMORY // 4:  # few, large writes: each one touches every page of a file
             _write(stored, waiting, count)
             waiting, held = [], 0
@@ -265,7 +265,7 @@ def _on_disk(shape: tuple) -> np.ndarray:
         return np.memmap(file, np.float32, "w+", shape=shape)
 
 
-def _checked(table: pd.DataFrame, keys: list[str], text: str = "text") -> pd.DataFrame:
+def checked(table: pd.DataFrame, keys: list[str], text: str = "text") -> pd.DataFrame:
     """The table with a plain index; ValueError for missing columns, no rows, empty texts and repeated keys."""
     if not {*keys, text} <= {*table} or table.empty:
         raise ValueError(f"{len(table)} rows with the columns {list(table)}; pass rows with {[*keys, text]}")

@@ -5,17 +5,24 @@ All ordered pairs of languages are scored from one Gram matrix, walked in blocks
 pair are read from the same block.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from numba import njit
 from torch import Tensor
 
 from helpers.common.lookup import known
 
+SCORES = ("top1", "global", "centred", "euclidean", "margin")
 SUBSPACES = ("means", "random", "variance")
+_NEAR = 10  # neighbours of the margin
+_HITS = 2**24  # hits of moves held at a time
+_LOOSE = {"nnan", "nsz", "contract", "reassoc"}  # order of sums and the sign of zero are left to the compiler
 _BLOCK = {"cpu": 2**20}  # cosines held at a time: more than a CPU's cache holds takes three times as long
 
 
@@ -37,19 +44,43 @@ def correct(embeddings, *, candidates=None) -> np.ndarray:
     An m-way tie counts 1/m; cosines within rounding of each other (1e-6, or 1e-12 in float64) are tied. `candidates`
     (default: the embeddings themselves) may come from another model: *mixed* retrieval.
     """
-    queries = _unit(_tensor(embeddings))
-    others = queries if candidates is None else _unit(_tensor(candidates))
+    if candidates is None:
+        return scores(embeddings, ("top1",))["top1"]
+    queries, others = _tensor(embeddings), _tensor(candidates)
     if queries.shape != others.shape:
         raise ValueError(f"{tuple(queries.shape)} queries but {tuple(others.shape)} candidates; row i translates row i")
-    if queries.ndim != 3:
-        raise ValueError(f"{queries.ndim} axes but 3 are needed: language, sentence, hidden")
-    kind = torch.promote_types(queries.dtype, others.dtype)
-    result = torch.zeros(len(queries), *queries.shape[:2], dtype=torch.float64)
-    for p, q, block in _blocks(queries.to(kind), others.to(kind), candidates is None):
-        result[p, q] = _hits(block).T
-        if candidates is None:
-            result[q, p] = _hits(block.permute(2, 1, 0)).T
-    return result.numpy()
+    both, count = _checked(torch.cat([queries, others])), len(queries)
+    base = both.double().mean(1)
+    return _judged(both, base, base[None], first=count)[0, :count, count:]
+
+
+def scores(embeddings, kinds: Sequence[str] = SCORES, *, means=None) -> dict[str, np.ndarray]:
+    """Kind -> whether each sentence finds its translation, [query, candidate, sentence], from one set of products.
+
+    top1: by cosine. global: by cosine once one mean of all sentences is subtracted, which needs no label. centred: once
+    each language's mean is. euclidean: by Euclidean distance. margin: by CSLS, the cosine less half the mean cosine of
+    either side to its ten nearest (Conneau et al. 2018). Means are those of the sentences scored unless `means`
+    [language, hidden], from others, are given. Ties as in `correct`; a sentence that lies at the mean is tied with all.
+    """
+    values = _checked(embeddings)
+    base = values.double().mean(1)
+    means = base if means is None else _tensor(means).to(base)
+    moves = {"global": base - means.mean(0), "centred": base - means}
+    moves = torch.stack([moves.get(known(kind, SCORES, "score"), base) for kind in kinds])
+    return dict(zip(kinds, _judged(values, base, moves, kinds)))
+
+
+def moved(embeddings, moves) -> np.ndarray:
+    """Top-1 by cosine of each sentence, [move, sentence], once a move is added to each language's embeddings.
+
+    `moves` are [move, language, hidden], or [move, 1, hidden] for constants. Means over ordered pairs as in
+    `per_sentence`. No embedding is changed: all moves share one set of products.
+    """
+    values, moves = _checked(embeddings), _tensor(moves).double()
+    base = values.double().mean(1)
+    step = max(1, _HITS // (len(values) ** 2 * values.shape[1]))
+    parts = [_judged(values, base, base + part) for part in moves.split(step)]
+    return np.concatenate([[per_sentence(hits) for hits in part] for part in parts])
 
 
 def per_sentence(correct: np.ndarray) -> np.ndarray:
@@ -79,12 +110,6 @@ def distances(embeddings, languages: Sequence, *, medoid: str | None = None) -> 
     table = table.rename("distance").reset_index()
     kept = np.where(table["statistic"] == "medoid", table["other"] == medoid, table["other"] != table["language"])
     return table[kept].reset_index(drop=True)
-
-
-def centre(embeddings: Tensor) -> Tensor:
-    """The embeddings less each language's mean, same shape and type."""
-    values = embeddings.double()
-    return (values - values.mean(1, keepdim=True)).to(embeddings.dtype)
 
 
 def subspace(fit, *, rank: int | None = None, kind: str = "means", seed: int = 0) -> Subspace:
@@ -122,6 +147,15 @@ def _tensor(embeddings) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
+def _checked(embeddings) -> Tensor:
+    """Embeddings [language, sentence, hidden] that all have a direction."""
+    values = _tensor(embeddings)
+    if values.ndim != 3:
+        raise ValueError(f"{values.ndim} axes but 3 are needed: language, sentence, hidden")
+    _unit(values)
+    return values
+
+
 def _unit(values: Tensor, what: str = "sentences") -> Tensor:
     """Vectors of length one; ValueError naming those that are zero, NaN or infinite."""
     length = values.norm(dim=-1, keepdim=True)
@@ -132,27 +166,126 @@ def _unit(values: Tensor, what: str = "sentences") -> Tensor:
     return values / length
 
 
-def _blocks(queries: Tensor, others: Tensor, symmetric: bool) -> Iterator[tuple]:
-    """(p, slice of languages, cosines [query, language, candidate]) of bounded size; upper half only if symmetric."""
-    languages, sentences, _ = queries.shape
-    width = max(1, _BLOCK.get(queries.device.type, 2**24) // sentences**2)
-    for p in range(languages):
-        for start in range(p if symmetric else 0, languages, width):
-            group = slice(start, min(start + width, languages))
-            flat = others[group].flatten(0, 1)
-            yield p, group, (queries[p] @ flat.T).unflatten(1, (-1, sentences))
+def _judged(values: Tensor, base: Tensor, moves: Tensor, kinds: Sequence[str] = (), first: int = 0) -> np.ndarray:
+    """Hits [kind, query, candidate, sentence] once each of `moves` [kind, language, hidden] is added to what is left.
 
-
-def _hits(scores: Tensor) -> Tensor:
-    """[query, language]: 1/m where the own candidate is among the m best of scores [query, language, candidate]."""
-    tolerance = 1e-12 if scores.dtype == torch.float64 else 1e-6
-    diagonal = torch.diagonal(scores, dim1=0, dim2=2)
-    own = diagonal.clone()
-    diagonal.fill_(-torch.inf)  # one maximum over the others decides all but the ties
-    rest, own_rows = scores.amax(-1), own.T
-    hits = (own_rows > rest + tolerance).double()
-    tied = ((own_rows - rest).abs() <= tolerance).nonzero(as_tuple=True)
-    floor = torch.maximum(own_rows[tied], rest[tied]) - tolerance
-    hits[tied] = 1 / (1 + (scores[tied] >= floor[:, None]).sum(-1).double())
-    diagonal.copy_(own)
+    Products are taken once, of embeddings less their language's mean, where they are most exact. A move then adds a
+    number to each row and column of them. From language `first` on stand candidates that the ones before are asked of.
+    """
+    left = (values.double() - base[:, None]).to(values.dtype)
+    count, size, _ = left.shape
+    moves = moves.to(left)
+    dots = torch.einsum("lnh,kmh->klnm", left, moves).cpu().numpy()
+    own = torch.einsum("klh,kmh->klm", moves, moves).cpu().numpy()
+    lengths = torch.stack([(left + move[:, None]).norm(dim=-1) for move in moves]).cpu().numpy()
+    middle = np.sqrt((lengths.astype(float) ** 2).mean((1, 2), keepdims=True)).clip(1e-30).astype(lengths.dtype)
+    tolerance = lengths.dtype.type(1e-12 if lengths.dtype == np.float64 else 1e-6)
+    still = lengths <= 10 * tolerance * middle
+    unit = np.where(still, 0, 1 / np.where(still, 1, lengths))
+    less = np.zeros_like(lengths)
+    for kind in [kind for kind, name in enumerate(kinds) if name == "euclidean"]:
+        unit[kind], less[kind] = 1 / middle[kind], (lengths[kind] / middle[kind]) ** 2 / 2
+    margin = [*kinds].index("margin") if "margin" in kinds else -1
+    hits, threads = np.zeros((len(moves), count, count, size)), torch.get_num_threads()
+    width, flat = max(1, _BLOCK.get(left.device.type, 2**24) // size**2), left.flatten(0, 1)
+    with ThreadPoolExecutor(threads) as pool:
+        for p in range(first or count):
+            for start in range(first or p, count, width):
+                end = min(start + width, count)
+                gram = (left[p] @ flat[start * size : end * size].T).cpu().numpy()
+                judge = partial(_judge, gram, start, p, dots, own, unit, less, margin, tolerance, hits)
+                ends = np.linspace(start, end, min(threads, end - start) + 1).astype(int)
+                list(pool.map(judge, ends[:-1], ends[1:]))
     return hits
+
+
+@njit(nogil=True, cache=True, fastmath=_LOOSE)
+def _judge(gram, start, p, dots, own, unit, less, margin, tolerance, hits, low, high):
+    """Write the hits between language p and each of `low` to `high`, in both directions, of every kind."""
+    kinds, size, kind_of = len(hits), gram.shape[0], gram.dtype
+    line, zero, diagonal = np.empty(size, kind_of), np.zeros(size, kind_of), np.empty((kinds, size), kind_of)
+    across, down = np.empty((kinds, size), kind_of), np.empty((kinds, size), kind_of)
+    for q in range(low, high):
+        here, end, columns = (q - start) * size, (q - start + 1) * size, dots[:, q, :, p].copy()
+        rows = dots[:, p, :, q] + own[:, p, q].copy().reshape(kinds, 1)
+        u, v, minus, minor = unit[:, p].copy(), unit[:, q].copy(), less[:, p].copy(), less[:, q].copy()
+        if margin >= 0:
+            near = _nearness(gram, here, rows[margin], columns[margin], u[margin], v[margin], line, zero)
+            minus[margin], minor[margin] = near
+        down[:] = -np.inf
+        for i in range(size):
+            for kind in range(kinds):
+                most = down[kind]
+                _fill(
+                    line,
+                    gram[i][here:end],
+                    rows[kind, i],
+                    columns[kind],
+                    u[kind, i],
+                    v[kind],
+                    minus[kind, i],
+                    minor[kind],
+                )
+                diagonal[kind, i], line[i] = line[i], -np.inf
+                for j in range(size):
+                    most[j] = line[j] if line[j] > most[j] else most[j]
+                across[kind, i] = _highest(line)
+        for kind in range(kinds):
+            for i in range(size):
+                mine, best, other = diagonal[kind, i], across[kind, i], down[kind, i]
+                hits[kind, p, q, i], hits[kind, q, p, i] = mine > best, mine > other
+                if abs(mine - best) <= tolerance:
+                    row = rows[kind, i], columns[kind], u[kind, i], v[kind], minus[kind, i], minor[kind]
+                    _fill(line, gram[i][here:end], *row)
+                    hits[kind, p, q, i] = 1 / (line >= max(mine, best) - tolerance).sum()
+                if abs(mine - other) <= tolerance:
+                    column = columns[kind, i], rows[kind], v[kind, i], u[kind], minor[kind, i], minus[kind]
+                    _fill(line, gram[:, here + i].copy(), *column)
+                    hits[kind, q, p, i] = 1 / (line >= max(mine, other) - tolerance).sum()
+
+
+@njit(nogil=True, cache=True, fastmath=_LOOSE)
+def _fill(line, products, row, columns, u, v, minus, minor):
+    """The scores of one query with all candidates."""
+    for j in range(line.size):
+        line[j] = (products[j] + row + columns[j]) * u * v[j] - minus - minor[j]
+
+
+@njit(nogil=True, cache=True, fastmath=_LOOSE)
+def _highest(line):
+    """The maximum, the line being folded on itself, which the processor does several at a time; it is used up."""
+    left = line.size
+    while left > 1:
+        half = left // 2
+        for j in range(half):
+            line[j] = line[j] if line[j] > line[left - half + j] else line[left - half + j]
+        left -= half
+    return line[0]
+
+
+@njit(nogil=True, cache=True, fastmath=_LOOSE)
+def _nearness(gram, here, rows, columns, u, v, line, zero):
+    """Half the mean cosine of each row, and of each column, to its nearest `_NEAR`."""
+    size, near = len(line), min(_NEAR, len(line))
+    across, down = np.full((size, near), -np.inf, line.dtype), np.full((size, near), -np.inf, line.dtype)
+    least = np.full(size, -np.inf, line.dtype)  # of each column's nearest
+    for i in range(size):
+        _fill(line, gram[i][here : here + size], rows[i], columns, u[i], v, zero[0], zero)
+        for j in range(size):
+            if line[j] > across[i, 0]:
+                _keep(across[i], line[j])
+            if line[j] > least[j]:
+                _keep(down[j], line[j])
+                least[j] = down[j, 0]
+    half = line.dtype.type(0.5 / near)
+    return across.sum(1) * half, down.sum(1) * half
+
+
+@njit(nogil=True, cache=True)
+def _keep(best, value):
+    """Put a value into its place among the best, the least of which, the first, is forgotten."""
+    place = 1
+    while place < len(best) and best[place] < value:
+        best[place - 1] = best[place]
+        place += 1
+    best[place - 1] = value

@@ -191,6 +191,31 @@ def pretrain(
 
 
 @app.command()
+def fold(
+    run: str = typer.Argument(help="the id of a run of notebook 02, such as 02-7f9b963780bc"),
+    edit: str = typer.Argument(help="the name of one of its edits, such as 'overwrite k=20'"),
+    folder: Path = typer.Argument(help="the model folder to write"),
+    strength: float = typer.Option(1.0, help="1 is the edit in full"),
+) -> None:
+    """Write a steered model as an ordinary model folder, the edit held in its weights."""
+    from helpers import DATA
+    from helpers.common import lookup, results
+    from helpers.models import loading
+    from helpers.steering import hooks
+
+    runs = {path.parent.name: path.parent for path in DATA.glob(f"results/*/*/*/{results.MARKER}")}
+    place = runs[lookup.known(run, [name for name in runs if name.startswith("02")], "completed run of notebook 02")]
+    given, plans = results.read_marker(place)["parameters"], hooks.load(place / "edits.safetensors")
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} holds {len(list(folder.iterdir()))} files already; name a new folder")
+    lm = loading.load(given["model"], given["revision"], dtype=given["dtype"], device="cpu")
+    made = hooks.folded(lm, plans[lookup.known(edit, plans, "edit of this run")], strength)
+    made.model.save_pretrained(folder)
+    lm.tokenizer.save_pretrained(folder)
+    typer.echo(f"{given['model']} with {edit} at strength {strength:g} is in {folder}")
+
+
+@app.command()
 def convert(
     file: Path = typer.Argument(help="a .pt file of weights"),
     out: Path = typer.Argument(help="the folder to write, safetensors"),

@@ -1,26 +1,28 @@
 """Methods side by side: what each gains in retrieval, and what it costs in perplexity, text and time."""
 
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.stats import gmean
 
 from helpers.common.progress import progress
 from helpers.corpora.loading import first
 from helpers.embeddings import activations, retrieval
+from helpers.embeddings.activations import Activations
 from helpers.models.loading import LanguageModel
 from helpers.steering import generation, measuring, methods
 from helpers.steering.fitting import Fitting
 from helpers.steering.hooks import steered
 from helpers.world.worlds import World
 
-_READ = 12  # sentences of each language whose perplexity is taken
-_STRENGTHS = (0.5, 1.0)
-_METRICS = ("top1", "centred", "pairs_matched")
+_READ = 50  # sentences of each language whose perplexity is taken
+_MASKED = 10  # the same for a pseudo-perplexity, which takes a pass for each token
+_NEUTRAL = ("erase", "LEACE")
+_METRICS = ("top1", "global", "centred", *measuring.PARTS, "pairs_matched")
 
 
 def catalogue(
@@ -46,6 +48,9 @@ def _plans(ks: Sequence[int], blocks: Sequence[int], full: int) -> list[tuple[st
     plans = [("overwrite", "overwrite", dict(k=k)) for k in ks]
     plans += [
         ("overwrite, random units", "overwrite", few | dict(control="random")),
+        ("overwrite, random at own means", "overwrite", few | dict(control="random_own")),
+        ("overwrite, shuffled labels", "overwrite", few | dict(control="shuffled")),
+        ("overwrite with mean of tokens", "overwrite", few | dict(value="mean_token")),
         ("overwrite with zero", "overwrite", few | dict(value="zero")),
         ("damp", "damp", many),
         ("AurA", "aura", {}),
@@ -60,37 +65,68 @@ def _plans(ks: Sequence[int], blocks: Sequence[int], full: int) -> list[tuple[st
 
 
 def compare(
-    lm: LanguageModel, table: pd.DataFrame, plans: Mapping, toward: str, *, samples: int, lexicon=None, seed: int = 0
-) -> pd.DataFrame:
-    """table[method, setting, strength, top1, gain, low, high, centred, distance, perplexity, share, cost, frontier].
+    lm: LanguageModel, splits: Sequence[pd.DataFrame], plans: Mapping[str, Mapping], *, texts: pd.DataFrame,
+    posthoc: Activations, samples: int, lexicon=None, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """table[method, setting, on_dev, perplexity, neighbours, share, top1, gain_top1, ..., chosen, frontier].
 
-    The untouched model comes first. Retrieval and distance are those of the last layer; gain is the paired change of
-    top1 with its interval over sentences. Perplexity is of the table's first texts, geometric mean over languages (NaN
-    for an encoder), share of `samples` generated texts (NaN without); cost is the time of embedding the table over the
-    untouched model's, once each.
+    `splits` are sentences to choose on and sentences to report on, `plans` maps each language steered to to its
+    `catalogue`; all values are means over these languages, and the untouched model comes first. on_dev: globally
+    centred top-1, by whose maximum one row is `chosen`. Of the last layer on the second split: the level of top1,
+    global and centred, and gain_*, low_*, high_* of these and of the `measuring.PARTS`, with intervals over sentences;
+    for the chosen row also over_posthoc, low_posthoc, high_posthoc, its globally centred top-1 less that of `posthoc`.
+    Steered to the first language: perplexity, of 50 `texts` a language or, masked, of ten (`generation.price`);
+    neighbours: `kept`; share: of `samples` texts in the language steered to.
     """
-    before, rows = activations.embed(lm, table, [-1]), []
-    levels = measuring.levels_of(before, _METRICS)
-    for key, edits in progress({("untouched", ""): [], **plans}.items(), "methods"):
-        for strength in _STRENGTHS if edits else [0.0]:
-            with steered(lm, edits, strength):
-                start = time.perf_counter()
-                after = activations.embed(lm, table, [-1])
-                seconds = time.perf_counter() - start
-                cost = generation.perplexity(lm, first(table, _READ)).perplexity if generation.writes(lm) else np.nan
-                price = gmean(cost), _share(lm, table, toward, samples, lexicon, seed)
-            found = measuring.changes(before, after, metrics=_METRICS, seed=seed, levels=levels).set_index("metric")
-            top = found.loc["top1", ["after", "change", "low", "high"]]
-            rows.append((*key, strength, *top, *found.after[["centred", "pairs_matched"]], *price, seconds))
-    columns = ["top1", "gain", "low", "high", "centred", "distance", "perplexity", "share", "cost"]
-    made = pd.DataFrame(rows, columns=["method", "setting", "strength", *columns])
-    return made.assign(cost=made.cost / made.cost[0], frontier=frontier(made))
+    test = splits[1]
+    befores = [activations.embed(lm, table, [-1]) for table in splits]
+    (layer,), levels = befores[1].layers, measuring.levels_of(befores[1], _METRICS)
+    keys = [key for key in next(iter(plans.values())) if all(key in made for made in plans.values())]
+    rows, states = [], {}
+    for key in [("untouched", ""), *progress(keys, "methods")]:
+        rows.append(dict(zip(("method", "setting"), key)))
+        afters, on_dev, prices = [], [], []
+        for toward, made in plans.items():
+            with steered(lm, made.get(key, [])):
+                early, after = (activations.embed(lm, table, [-1]) for table in splits)
+                if not prices:
+                    price = generation.price(lm, first(texts, _READ if generation.writes(lm) else _MASKED))
+                    prices = [price, kept(befores[1], after), _share(lm, test, toward, samples, lexicon, seed)]
+            afters.append(after)
+            on_dev.append(measuring.levels_of(early, ["global"])[layer, "global"].mean())
+            if key[0] in ("untouched", *_NEUTRAL):
+                break  # they steer to no language
+        states[key] = afters
+        found = measuring.changes(befores[1], afters, metrics=_METRICS, seed=seed, levels=levels).set_index("metric")
+        rows[-1] |= dict(zip(("on_dev", "perplexity", "neighbours", "share"), (np.mean(on_dev), *prices)))
+        rows[-1] |= found.after[[*_METRICS[:3], "pairs_matched"]].to_dict()
+        for metric in _METRICS[:-1]:
+            rows[-1] |= dict(zip((f"gain_{metric}", f"low_{metric}", f"high_{metric}"), found.iloc[:, -3:].loc[metric]))
+    made = pd.DataFrame(rows)
+    own = ~made.method.str.contains("random|shuffled|variance")  # a control is not chosen
+    made["chosen"] = made.index == made[own].on_dev[1:].idxmax()
+    best = states[tuple(made.loc[made.chosen, ["method", "setting"]].iloc[0])]
+    level = Activations(posthoc.values[:, -1:], posthoc.table, [layer])
+    over = measuring.changes(level, best, metrics=["global"], seed=seed).iloc[0]
+    made.loc[made.chosen, ["over_posthoc", "low_posthoc", "high_posthoc"]] = [over.change, over.low, over.high]
+    made["price"] = made.perplexity if made.perplexity.notna().any() else 1 - made.neighbours
+    return made.assign(frontier=frontier(made.price, made["global"]))
 
 
-def frontier(table: pd.DataFrame) -> pd.Series:
-    """Whether no other row beats a row in both retrieval and perplexity."""
-    cheapest = table.sort_values(["perplexity", "top1"], ascending=[True, False]).top1
-    return (cheapest > cheapest.cummax().shift(fill_value=-np.inf)).reindex(table.index)
+def kept(before: Activations, after: Activations, count: int = 10) -> float:
+    """The mean share of a sentence's `count` nearest of its own language, by cosine in the last layer, that stay."""
+    near = []
+    for states in (before, after):
+        unit = torch.nn.functional.normalize(states.parallel(states.layers[-1]), dim=2)
+        cosines = unit @ unit.mT - 2 * torch.eye(unit.shape[1])
+        near.append(cosines.topk(min(count, unit.shape[1] - 1)).indices)
+    return (near[0][..., :, None] == near[1][..., None, :]).any(-1).float().mean().item()
+
+
+def frontier(price: pd.Series, top1: pd.Series) -> pd.Series:
+    """Whether no other row beats a row in both price and retrieval."""
+    cheapest = top1[pd.DataFrame(dict(price=price, less=-top1)).sort_values(["price", "less"]).index]
+    return (cheapest > cheapest.cummax().shift(fill_value=-np.inf)).reindex(top1.index)
 
 
 def written(

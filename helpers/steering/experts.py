@@ -41,22 +41,25 @@ def average_precision(responses, labels) -> pd.DataFrame:
     return scores(responses, labels)["average_precision"]
 
 
-def top(k: int, responses: Mapping, labels) -> pd.DataFrame:
-    """table[language, rank, site, unit, auroc, average_precision, effect, ties] of the k units of highest AUROC.
+def top(k: int, responses: Mapping, labels, *, score: str = "auroc") -> pd.DataFrame:
+    """table[language, rank, site, unit, auroc, average_precision, effect, ties] of the k units of highest `score`.
 
-    `responses` maps site to [sentence, unit]. effect: standardised mean difference; ties: units of the model with the
-    AUROC of the last one chosen. Order: AUROC, then effect, then site in the order of the mapping, then unit.
+    `responses` maps site to [sentence, unit]; score is auroc or average_precision. effect: standardised mean
+    difference; ties: units of the model with the score of the last one chosen. Order: score, then effect, then site in
+    the order of the mapping, then unit.
     """
     units = sum(array.shape[1] for array in responses.values())
     if not 1 <= k <= units:
         raise ValueError(f"k = {k} but the {len(responses)} sites hold {units} units; take k from 1 to {units}")
-    found = pd.concat([_candidates(site, array, labels, k) for site, array in responses.items()], ignore_index=True)
+    found = pd.concat(
+        [_candidates(site, array, labels, k, score) for site, array in responses.items()], ignore_index=True
+    )
     parts = []
     for _, part in found.groupby("language", sort=False):
-        last = part["auroc"].nlargest(k).iloc[-1]
-        part = part[part["auroc"] >= last].assign(ties=(part["auroc"] == last).sum())
+        last = part[score].nlargest(k).iloc[-1]
+        part = part[part[score] >= last].assign(ties=(part[score] == last).sum())
         part = part.join(_effects(part, responses, labels))
-        part = part.sort_values(["auroc", "effect"], ascending=False).head(k)  # equals stay by site and unit
+        part = part.sort_values([score, "effect"], ascending=False).head(k)  # equals stay by site and unit
         parts.append(part.assign(rank=range(1, k + 1)))
     columns = ["language", "rank", "site", "unit", "auroc", "average_precision", "effect", "ties"]
     return pd.concat(parts, ignore_index=True)[columns].astype({"language": object})
@@ -131,10 +134,10 @@ def _languages(responses, labels) -> tuple[list, np.ndarray]:
     return list(languages), codes
 
 
-def _candidates(site: str, responses, labels, k: int) -> pd.DataFrame:
+def _candidates(site: str, responses, labels, k: int, score: str) -> pd.DataFrame:
     """The units of one site that can be among the k best of the model, ties at the cut included."""
     found, parts = scores(responses, labels), []
-    for language, areas in found["auroc"].iterrows():
+    for language, areas in found[score].iterrows():
         units = areas.index[areas >= areas.nlargest(k).iloc[-1]]
         both = {name: table.loc[language, units].to_numpy() for name, table in found.items()}
         parts.append(pd.DataFrame({"language": language, "site": site, "unit": units} | both))

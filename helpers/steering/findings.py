@@ -6,6 +6,17 @@ from helpers.common.lookup import known
 from helpers.common.stats import OFF, verdict
 
 Answer = tuple[str, pd.DataFrame]
+SHOWN = {  # metrics of `measuring`, as figures and tables name them
+    "top1": "plain",
+    "offset": "part: a constant",
+    "language": "part: language offsets",
+    "left": "part: left",
+    "global": "globally centred",
+    "centred": "language-centred",
+    "euclidean": "Euclidean",
+    "margin": "margin",
+}
+_CENTRED = ("global", "centred")
 
 
 def answer(question: str, *tables: object) -> Answer:
@@ -14,16 +25,28 @@ def answer(question: str, *tables: object) -> Answer:
     return f"**{said}**", table.round(3)
 
 
+def planted(table: pd.DataFrame) -> Answer:
+    """What `survives` says of each wired model, table[case, metric, change, low, high], and its rows."""
+    rows = {case: part.set_index("metric") for case, part in table.groupby("case", sort=False)}
+    told = []
+    for case, part in rows.items():
+        ways = [f"{part.change[key]:+.2f} ({verdict(part.low[key], part.high[key])} 0)" for key in ("left", "global")]
+        told.append(f"{case}: of {part.change['top1']:+.2f} left is {ways[0]}, and {ways[1]} survives global centring")
+    shown = table.pivot(index="case", columns="metric", values="change")[list(SHOWN)].rename(columns=SHOWN)
+    return f"{'; '.join(told)}.", shown
+
+
 def gain(table: pd.DataFrame, k: int) -> Answer:
-    """At which layers k experts change retrieval, and gain more than other units, from `stats.contrasts`."""
-    part = table[table["k"] == known(k, table["k"].unique(), "k")]
-    shown = part.pivot(index="units", columns="layer", values="change")
-    if part.low.isna().all():
+    """At which layers k experts raise each score, and globally centred more than controls; from `stats.contrasts`."""
+    named = table[table.metric == "global"]
+    shown = table.pivot(index=["metric", "units"], columns="layer", values="change").rename(index=SHOWN)
+    if table.low.isna().all():
         return f"With one language steered to, what {k} experts change cannot be judged.", shown
-    told = {units: _layers(rows) for units, rows in part.groupby("units", sort=False)}
-    more = [f"than {name.partition(' less ')[2]} {above}" for name, (above, _) in told.items() if " less " in name]
-    up, down = told["experts"]
-    return f"{k} experts overwritten raise top-1 {up} and lower it {down}; they gain more {' and '.join(more)}.", shown
+    own = table[table.units == "experts"].groupby("metric", sort=False)
+    told = [f"{SHOWN[metric]} {_layers(part)[0]}" for metric, part in own if metric in ("top1", "global", "centred")]
+    less = {units.partition(" less ")[2]: _layers(part)[0] for units, part in named.groupby("units", sort=False)}
+    more = [f"than {name} {at}" for name, at in less.items() if name]
+    return f"{k} experts raise top-1 {', '.join(told)}; globally centred more {', '.join(more)}.", shown
 
 
 def _layers(rows: pd.DataFrame) -> list[str]:
@@ -33,26 +56,47 @@ def _layers(rows: pd.DataFrame) -> list[str]:
     return [f"at layer {place}" if place else "at no layer" for place in places]
 
 
-def beyond(table: pd.DataFrame, k: int) -> Answer:
-    """How each kind of retrieval changes at one layer, beyond what as many random units do."""
-    rows = table[table.units == "experts less random units"]
-    told = [f"{row.metric} {row.change:+.3f} ({verdict(row.low, row.high)} zero)" for row in rows.itertuples()]
-    text = f"At layer {rows.layer.iloc[0]}, {k} experts change top-1 by this much more than as many random units"
-    return f"{text}: {', '.join(told)}.", table
+def survives(table: pd.DataFrame, name: str) -> Answer:
+    """How much of a gain no shift explains, table[metric, change, low, high]: its parts, and what centring leaves."""
+    rows = table.set_index("metric")
+    g, low, high = rows.loc["top1", ["change", "low", "high"]]
+    shown = rows.loc[list(SHOWN), ["change", "low", "high"]].rename(SHOWN)
+    if low <= 0 <= high or low != low:
+        way = "not distinguishable from zero" if low == low else "without an interval"
+        return f"{name} change plain top-1 by {g:+.3f}, {way}: there is no gain to explain.", shown
+    what = "gain" if g > 0 else "loss"
+    return f"{name}: of the {what} of {g:+.3f} in plain top-1, {_left(rows)}.", shown
+
+
+def _left(rows: pd.DataFrame) -> str:
+    parts = {name: f"{rows.change[name]:+.3f}" for name in ("offset", "language", "left", "global")}
+    ways = {name: verdict(rows.low[name], rows.high[name]) for name in ("left", "global")}
+    return (
+        f"a constant gives {parts['offset']}, language offsets {parts['language']}, left is {parts['left']} "
+        f"({ways['left']} 0); after global centring {parts['global']} survives ({ways['global']} 0)"
+    )
+
+
+def headroom(table: pd.DataFrame, layer: int) -> Answer:
+    """Who wrote the differences between languages at a layer, and what taking them away gives; `streams.headroom`."""
+    rows = table[table.layer == layer].set_index("component")
+    told = [f"{name} {row.share:.0%} ({row.change:+.3f})" for name, row in rows.iterrows() if name != "all"]
+    text = f"At layer {layer}, of the variance of language means (and top-1 without it): {', '.join(told)}"
+    return f"{text}; all of it gives {rows.change['all']:+.3f}.", rows.drop(columns="layer")
 
 
 def price(table: pd.DataFrame, posthoc: float) -> Answer:
-    """How the best method of `comparison.compare` stands to post-hoc projection, and what it costs; the frontier."""
-    shown = table.loc[table.frontier, ["method", "setting", "strength", "perplexity", "top1", "share"]]
-    untouched, best = table.iloc[0], table.loc[table.top1.idxmax()]
-    how = verdict(untouched.top1 + best.low, untouched.top1 + best.high, posthoc)
-    text = f"The best edit, {_named(best)}, has top-1 {best.top1:.2f} ({untouched.top1:.2f} untouched), {how} post-hoc"
-    text, times = f"{text} projection, {posthoc:.2f}", table.perplexity / untouched.perplexity
-    if times.isna().all():
-        return f"{text}; an encoder has no perplexity.", shown
-    fair = table.loc[table.top1[times <= 1.1].idxmax()]
-    text = f"{text}, at {times[best.name]:.2f} times the perplexity; up to 1.1 times, {_named(fair)}"
-    return f"{text} has {fair.top1:.2f}.", shown.sort_values("perplexity")
+    """How the method chosen on `dev` stands to post-hoc projection, and what it costs; all methods under controls."""
+    columns = ["method", "setting", "on_dev", "perplexity", "neighbours", "share"]
+    shown = table[[*columns, *(name for name in table if name.startswith("gain_"))]].copy()
+    shown["survives"] = ["+" * sum(row[f"low_{score}"] > 0 for score in _CENTRED) for _, row in table.iterrows()]
+    untouched, best = table.iloc[0], table[table.chosen].iloc[0]
+    how = verdict(best.low_posthoc, best.high_posthoc)
+    text = f"Chosen on dev, {_named(best)} has globally centred top-1 {best['global']:.2f} ({untouched['global']:.2f}"
+    text = f"{text} untouched), {best.over_posthoc:+.2f}, {how} 0, beside post-hoc projection ({posthoc:.2f})"
+    if table.perplexity.isna().all():
+        return f"{text}; {best.neighbours:.0%} of neighbours stay.", shown
+    return f"{text}, at {best.perplexity / untouched.perplexity:.2f} times the perplexity.", shown
 
 
 def left_out(table: pd.DataFrame) -> Answer:
@@ -79,7 +123,9 @@ def written(table: pd.DataFrame, toward: str) -> Answer:
 
 
 def _named(row: pd.Series) -> str:
-    return f"{row.method} ({row.setting}, strength {row.strength:g})" if row.setting else row.method
+    return f"{row.method} ({row.setting})" if row.setting else row.method
 
 
-QUESTIONS = dict(gain=gain, beyond=beyond, price=price, left_out=left_out, written=written)
+QUESTIONS = dict(
+    planted=planted, gain=gain, survives=survives, headroom=headroom, price=price, left_out=left_out, written=written
+)

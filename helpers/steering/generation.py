@@ -96,6 +96,34 @@ def perplexity(lm: LanguageModel, table: pd.DataFrame) -> pd.DataFrame:
     return np.exp(sums["loss"] / sums["tokens"]).rename("perplexity").reset_index()
 
 
+def price(lm: LanguageModel, table: pd.DataFrame) -> float:
+    """The geometric mean over languages of `perplexity`, or of an encoder's `pseudo_perplexity`; NaN without a head."""
+    if writes(lm):
+        return float(np.exp(np.log(perplexity(lm, table)["perplexity"]).mean()))
+    return pseudo_perplexity(lm, table) if "MaskedLM" in type(lm.model).__name__ else float("nan")
+
+
+@torch.no_grad()
+def pseudo_perplexity(lm: LanguageModel, table: pd.DataFrame) -> float:
+    """exp of the mean negative log-likelihood of a token that is masked alone, geometric mean over languages.
+
+    Salazar et al. 2020. Every token of a text that the tokenizer has not added is masked in turn.
+    """
+    encoded = lm.tokenizer(list(table["text"]), truncation=True, max_length=limit(lm), return_special_tokens_mask=True)
+    copies, owners, truth = [], [], []
+    for row, (ids, added) in enumerate(zip(encoded["input_ids"], encoded["special_tokens_mask"])):
+        for place in (place for place, special in enumerate(added) if not special):
+            copies.append([*ids[:place], lm.tokenizer.mask_token_id, *ids[place + 1 :]])
+            owners.append(row)
+            truth.append((place, ids[place]))
+    losses, truth = np.zeros(len(copies)), np.array(truth)
+    for part in by_length(lm, copies, _LOGITS // lm.model.config.get_text_config().vocab_size):
+        scores, own = lm.model(input_ids=part.ids, attention_mask=part.mask).logits, truth[part.rows]
+        scores = scores[torch.arange(len(own)), own[:, 0]].float().log_softmax(-1)
+        losses[part.rows] = -scores[torch.arange(len(own)), own[:, 1]].cpu().numpy()
+    return float(np.exp(pd.Series(losses).groupby(table["language"].to_numpy()[owners]).mean().mean()))
+
+
 @torch.no_grad()
 def _continued(lm: LanguageModel, draws: np.ndarray) -> list:
     """The token ids of one text per row of `draws` [sample, token], without start and end."""

@@ -5,6 +5,7 @@ units or to another subspace, or fit it under shuffled labels, so that every met
 """
 
 from collections.abc import Callable
+from functools import partial
 from inspect import signature
 
 import numpy as np
@@ -18,20 +19,32 @@ from helpers.steering import experts, units
 from helpers.steering.edits import Edit, LowRank
 from helpers.steering.fitting import Fitting
 
-CONTROLS = ("none", "random", "matched", "topvariance", "shuffled")
-VALUES = ("mean", "median", "p90", "zero")
+CONTROLS = {  # and what each rules out, where a method gains no more than it does
+    "none": "nothing: the method itself",
+    "random": "that the experts matter, beside the values written (not neutral: most units are far from such values)",
+    "matched": "that the experts matter, beside their sites and the size of the change",
+    "random_own": "that language matters, beside the variance that as many constants take away",
+    "matched_own": "the same at the experts' sites",
+    "shuffled": "that the languages of the sentences fitted on matter, beside the fit itself",
+    "topvariance": "that directions of language matter, beside directions of much variance",
+    "constant": "that anything matters beside a shift of all states (`measuring.steps`; it edits no model)",
+}
+OF_UNITS = ("random", "matched", "random_own", "matched_own", "shuffled")
+OF_DIRECTIONS = ("random", "topvariance", "shuffled")
+VALUES = ("mean", "mean_token", "median", "p90", "zero")
+SCORES = ("auroc", "average_precision")
 
 
 def fit(
     name: str, fitting: Fitting, toward: str | None = None, *, control: str = "none", seed: int = 0, **options
 ) -> list[Edit | LowRank]:
-    """The edits of a method of `METHODS` with its options, or of one of its controls.
+    """The edits of a method of `METHODS` with its options, or of one of its `CONTROLS`.
 
-    Controls: random: the same values on units drawn from the whole model; a random subspace, or direction of the same
-    length. matched: units of the same sites, each moved as far in its own deviations (`units.elsewhere`). topvariance:
-    the directions in which sentences vary most. shuffled: fitted on sentences whose languages are dealt by chance.
-    ValueError: an option that the method does not have, or too few other units; LookupError: no such method, no such
-    control of it, or no sentences in the language.
+    random: the same values on units drawn from the whole model; a random subspace, or direction of the same length.
+    matched: units of the same sites, each moved as far in its own deviations (`units.elsewhere`). random_own,
+    matched_own: such units set to their own means. topvariance: the directions in which sentences vary most. shuffled:
+    fitted on sentences whose languages are dealt by chance. ValueError: an option that the method does not have, or too
+    few other units; LookupError: no such method, no such control of it, or no sentences in the language.
     """
     method = METHODS[known(name, METHODS, "method")]
     known(control, CONTROLS, "control")
@@ -45,12 +58,27 @@ def fit(
 # --- units ------------------------------------------------------------------------------------------------------------
 
 
-def overwrite(fitting: Fitting, toward: str, *, k: int = 20, value: str = "mean") -> list[Edit]:
-    """The k best experts of the language, set to their mean, median or p90 over its sentences, or to zero."""
+def overwrite(
+    fitting: Fitting,
+    toward: str,
+    *,
+    k: float = 20,
+    value: str = "mean",
+    pool: str = "max",
+    score: str = "auroc",
+    block: int | None = None,
+) -> list[Edit]:
+    """The k best experts of the language, set to what they answer to its sentences, or to zero.
+
+    k below 1 is a share of all units. Experts are chosen by `score`, in one block or in all, from responses pooled over
+    tokens by `pool`; `value` is the mean, median or p90 of these responses over sentences, or mean_token, the mean over
+    tokens first: with the maximum as pool the mean lies far above what a unit answers to most tokens.
+    """
     known(value, VALUES, "value")
-    chosen = _chosen(fitting, toward, experts.top, k, "max")
-    answers = experts.values(fitting.responses("max"), fitting.labels, chosen).assign(value_zero=0.0)
-    return units.edits(chosen.assign(scale=0.0, shift=answers[f"value_{value}"]))
+    chosen = _chosen(fitting, toward, partial(experts.top, score=known(score, SCORES, "score")), k, pool, block)
+    pool = "mean" if value == "mean_token" else pool
+    answers = experts.values(fitting.responses(pool), fitting.labels, chosen).assign(value_zero=0.0)
+    return units.edits(chosen.assign(scale=0.0, shift=answers[f"value_{value.removesuffix('_token')}"]))
 
 
 def damp(fitting: Fitting, toward: str, *, k: int = 20) -> list[Edit]:
@@ -134,10 +162,12 @@ METHODS: dict[str, Callable[..., list]] = {method.__name__: method for method in
 def _elsewhere(edits: list[Edit | LowRank], fitting: Fitting, control: str, seed: int) -> list[Edit | LowRank]:
     """The same edits on as many other units, or in as many other dimensions."""
     if isinstance(edits[0], LowRank):
-        known(control, ("random", "topvariance", "shuffled"), "control of directions")
+        known(control, OF_DIRECTIONS, "control of directions")
         return [_instead(edit, fitting, control, seed) for edit in edits]
-    known(control, ("random", "matched", "shuffled"), "control of units")
-    return units.elsewhere(edits, units.moments(fitting.responses("mean")), matched=control == "matched", seed=seed)
+    known(control, OF_UNITS, "control of units")
+    kind, _, own = control.partition("_")
+    model = fitting.once(("moments",), lambda: units.moments(fitting.responses("mean")))
+    return units.elsewhere(edits, model, matched=kind == "matched", own=bool(own), seed=seed)
 
 
 def _instead(edit: LowRank, fitting: Fitting, control: str, seed: int) -> LowRank:
@@ -150,11 +180,22 @@ def _instead(edit: LowRank, fitting: Fitting, control: str, seed: int) -> LowRan
     return _direction(edit.site, -new if new @ edit.v < 0 else new)
 
 
-def _chosen(fitting: Fitting, toward: str, choose: Callable, k: int | None, pool: str) -> pd.DataFrame:
+def _chosen(
+    fitting: Fitting, toward: str, choose: Callable, k: float | None, pool: str, block: int | None = None
+) -> pd.DataFrame:
     """The language's rows of what `choose(k, responses, labels)` returns for all languages, asked once."""
     fitting.own(toward)
-    found = fitting.once((choose, k, pool), lambda: choose(k, fitting.responses(pool), fitting.labels))
+    inside = "" if block is None else f"{fitting.path(block)}."
+    answers = {site: array for site, array in fitting.responses(pool).items() if site.startswith(inside)}
+    if k and k < 1:
+        k = max(1, round(k * sum(array.shape[1] for array in fitting.responses(pool).values())))
+    found = fitting.once((*_name(choose), k, pool, block), lambda: choose(k, answers, fitting.labels))
     return found[found["language"] == toward].reset_index(drop=True)
+
+
+def _name(choose: Callable) -> tuple:
+    """What tells one way of choosing from another; two partials are never equal."""
+    return getattr(choose, "func", choose), *getattr(choose, "keywords", {}).values()
 
 
 def _transport(fitting: Fitting, toward: str, k: int | None, fitted: Callable) -> list[Edit]:

@@ -89,11 +89,12 @@ def entropy(k: int | None, positive: Mapping[str, np.ndarray], labels) -> pd.Dat
     return pd.concat(parts, names=["language"]).reset_index("language").reset_index(drop=True)
 
 
-def elsewhere(given: list[Edit], model: pd.DataFrame, *, matched: bool, seed: int = 0) -> list[Edit]:
+def elsewhere(given: list[Edit], model: pd.DataFrame, *, matched: bool, own: bool = False, seed: int = 0) -> list[Edit]:
     """The edits on as many other units of the model, table[site, unit, mean, std], none of them edited or still.
 
     Drawn from the whole model with the same scales and shifts; or, `matched`, from the same sites (others once a site
-    is used up) and each moved from its own mean by as many of its own deviations. ValueError: too few other units.
+    is used up) and each moved from its own mean by as many of its own deviations. `own`: each set to its own mean
+    instead. ValueError: too few other units.
     """
     edited, rng = table(given), np.random.default_rng(seed)
     old = edited.merge(model, on=KEYS)
@@ -105,7 +106,9 @@ def elsewhere(given: list[Edit], model: pd.DataFrame, *, matched: bool, seed: in
     free = free.iloc[rng.permutation(len(free))].reset_index(drop=True)
     old = old.iloc[rng.permutation(len(old))].reset_index(drop=True)
     new = (_within_sites(old, free) if matched else free[: len(old)]).assign(scale=old["scale"], shift=old["shift"])
-    if matched:
+    if own:
+        new = new.assign(scale=0.0, shift=new["mean"])
+    elif matched:
         change = ((old["scale"] - 1) * old["mean"] + old["shift"]) / old["std"].where(old["std"] > STILL, 1.0)
         new["shift"] = new["mean"] * (1 - old["scale"]) + new["std"] * change
     return edits(new.sort_values(KEYS))

@@ -1,8 +1,8 @@
 """Models and embeddings made by hand, so that the right answer of an analysis is known before it is asked.
 
-`line` has closed forms for ABX; in `sliding` a language part gives way to a meaning part. `wired` is a one-block Llama
-over two languages: translations share an embedding but for one dimension, which whispers the language; one unit of the
-block's MLP turns the whisper into a shout, of another loudness for every word.
+`line` has closed forms for ABX; in `sliding` a language part gives way to a meaning part. `wired` is a small Llama over
+two languages in which one unit of an MLP is the expert of one of them: it carries the language, or it moves all states
+alike, or it selects where meaning is written.
 """
 
 import math
@@ -13,24 +13,33 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from helpers.common.lookup import known
 from helpers.models.loading import LanguageModel
 
 SITE, UNIT = "model.layers.0.mlp.down_proj", 0  # the unit that carries the language
+CASES = ("carrier", "offset", "selector")
 _WORDS, _HIDDEN = 40, 32
 
 
-def wired(*, sentences: int = 60, seed: int = 0) -> tuple[LanguageModel, pd.DataFrame]:
-    """(model, table[language, sentence, text]): unit UNIT of SITE answers to language `loud` alone.
+def wired(case: str = "carrier", *, sentences: int = 60, seed: int = 0) -> tuple[LanguageModel, pd.DataFrame]:
+    """(model, table[language, sentence, text]): unit UNIT of SITE is the expert of language `loud`, in three ways.
 
-    Without that unit's output a sentence and its translation have equal states after the block, up to a thousandth.
+    carrier: without the unit's output a sentence and its translation have equal states after the block, up to a
+    thousandth. offset: overwritten with its mean of maxima the unit adds one constant to all sentences of both
+    languages; cosine ranks better for it, and nothing else has changed. selector: each language writes its meaning into
+    dimensions of its own; overwritten, the unit makes both write into those of `loud`. The last two are read at layer
+    2, where no norm has been yet.
     """
     rng = np.random.default_rng(seed)
     languages = ("quiet", "loud")
     vocabulary = ["<pad>", "<unk>", "<s>", *(f"{name}{i}" for name in languages for i in range(_WORDS))]
-    lm = LanguageModel(_model(rng), _tokenizer(vocabulary), "wired", "")
+    vocabulary += [f"{name}-mark" for name in languages]
+    built = {"carrier": _carrier, "offset": _offset, "selector": _selector}[known(case, CASES, "case")]
+    lm = LanguageModel(built(rng), _tokenizer(vocabulary), "wired", "")
     meanings = [rng.choice(_WORDS, size=5, replace=False) for _ in range(sentences)]
+    mark = "" if case == "carrier" else "{}-mark "
     rows = [
-        (name, f"s{i}", " ".join(f"{name}{word}" for word in meaning))
+        (name, f"s{i}", mark.format(name) + " ".join(f"{name}{word}" for word in meaning))
         for name in languages
         for i, meaning in enumerate(meanings)
     ]
@@ -44,21 +53,68 @@ def _tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
 
 
 @torch.no_grad()
-def _model(rng: np.random.Generator) -> LlamaForCausalLM:
-    """Attention writes nothing; the MLP reads dimension 0, gates it by itself and writes it back, louder."""
-    shape = dict(vocab_size=3 + 2 * _WORDS, hidden_size=_HIDDEN, num_hidden_layers=1, num_attention_heads=2)
-    shape |= dict(intermediate_size=4, tie_word_embeddings=True, pad_token_id=0)
+def _model(embeddings: np.ndarray, depth: int, wide: int = 4) -> LlamaForCausalLM:
+    """A Llama whose blocks write nothing yet; `embeddings` are of the words of both languages and their marks."""
+    shape = dict(vocab_size=5 + 2 * _WORDS, hidden_size=_HIDDEN, num_hidden_layers=depth, num_attention_heads=2)
+    shape |= dict(intermediate_size=wide, tie_word_embeddings=True, pad_token_id=0)
     model = LlamaForCausalLM(LlamaConfig(**shape)).eval()
-    for weight in model.model.layers[0].parameters():
+    for weight in model.model.layers.parameters():
         weight.fill_(1.0 if weight.dim() == 1 else 0.0)
-    whisper, meaning = 1e-3, rng.normal(size=(_WORDS, _HIDDEN))
-    table = np.concatenate([np.zeros((3, _HIDDEN)), meaning, meaning])
-    table[3:, 0] = whisper * np.concatenate([-np.ones(_WORDS), rng.uniform(0.2, 1.8, _WORDS)])
+    table = np.concatenate([np.zeros((3, _HIDDEN)), embeddings])
     model.model.embed_tokens.weight.copy_(torch.from_numpy(table))
+    return model
+
+
+@torch.no_grad()
+def _carrier(rng: np.random.Generator) -> LlamaForCausalLM:
+    """The MLP reads dimension 0, gates it by itself and writes it back, louder."""
+    whisper, meaning = 1e-3, rng.normal(size=(_WORDS, _HIDDEN))
+    table = np.concatenate([meaning, meaning, np.zeros((2, _HIDDEN))])
+    table[:-2, 0] = whisper * np.concatenate([-np.ones(_WORDS), rng.uniform(0.2, 1.8, _WORDS)])
+    model = _model(table, 1)
     mlp = model.model.layers[0].mlp
     mlp.gate_proj.weight[0, 0] = 5 / whisper
     mlp.up_proj.weight[0, 0] = 1 / whisper
     mlp.down_proj.weight[UNIT, 0] = 6.0  # 30 times as loud as the whisper
+    return model
+
+
+@torch.no_grad()
+def _offset(rng: np.random.Generator) -> LlamaForCausalLM:
+    """The unit answers to the mark alone, a little louder to that of `loud`, and cancels what is there of the mark.
+
+    Words have their meaning in a plane, where cosine sees the direction alone.
+    """
+    table, meaning = np.zeros((2 * _WORDS + 2, _HIDDEN)), rng.normal(size=(_WORDS, 2))
+    table[:-2, 3:5] = np.concatenate([meaning, meaning]) + 0.05 * rng.normal(size=(2 * _WORDS, 2))
+    table[-2:, :2], table[-1, 2] = (-3.0, 0.03), 1e-4
+    model = _model(table, 3)
+    mlp = model.model.layers[0].mlp
+    mlp.gate_proj.weight[0, 1] = mlp.up_proj.weight[0, 1] = mlp.up_proj.weight[0, 2] = 50 * math.sqrt(2)  # the mark: 4
+    mlp.down_proj.weight[UNIT, 0] = 3 / (4 * torch.nn.functional.silu(torch.tensor(4.0)))
+    return model
+
+
+@torch.no_grad()
+def _selector(rng: np.random.Generator) -> LlamaForCausalLM:
+    """Block 0 writes which language it is into the unit; block 1 copies a word's meaning to where the unit says."""
+    size, meaning = 6, rng.normal(size=(_WORDS, 6))
+    quiet, loud, to_quiet, to_loud = (slice(start, start + size) for start in range(2, 2 + 4 * size, size))
+    table = np.zeros((2 * _WORDS + 2, _HIDDEN))
+    table[:_WORDS, quiet], table[_WORDS:-2, loud] = meaning, meaning
+    table[:_WORDS, 1], table[_WORDS:-2, 1] = -3.0, 3.0
+    table[-2, 1], table[-1, 1] = -3.0, 3.0
+    model = _model(0.01 * table, 3, wide=2 * size)
+    first, second = (block.mlp for block in model.model.layers[:2])
+    for unit, sign in enumerate((-1.0, 1.0)):
+        first.gate_proj.weight[unit, 1] = 2.0 * sign
+        first.up_proj.weight[unit, 1] = 1.0
+        first.down_proj.weight[UNIT, unit] = 0.01
+    identity = torch.eye(size)
+    for half, sign, to in ((slice(0, size), -1.0, to_quiet), (slice(size, 2 * size), 1.0, to_loud)):
+        second.gate_proj.weight[half, UNIT] = 5.0 * sign
+        second.up_proj.weight[half, quiet] = second.up_proj.weight[half, loud] = identity
+        second.down_proj.weight[to, half] = identity
     return model
 
 
