@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.world import grammar, worlds
+from helpers.world import grammar, recipes, worlds
 from helpers.world.grammar import CLASSES
 
 WORLD = worlds.build()
@@ -286,3 +286,10 @@ def test_sparse_collocations_concentrate_the_meanings():
     assert distinct(0.3) < distinct(0.6) < distinct(10.0)
     with pytest.raises(ValueError, match="500 are held out"):
         distinct(0.05)
+
+
+def test_the_twins_of_four_worlds_are_of_at_least_six_families():
+    named = [recipes.recipe(f"mini-twins-w{number}") for number in range(4)]
+    originals = [(made.world, language) for made in named for language, *_ in recipes.twins_of(made)]
+    assert len({*originals}) == 12 and len({language[0] for _, language in originals}) >= 6
+    assert all(recipes.world_of(made).draws for made in named)

@@ -106,7 +106,7 @@ def measured(lm: LanguageModel, *, k: int, layer: int, seed: int = 0) -> pd.Data
 def originals(made: recipes.Recipe) -> dict[str, tuple[str, str, float]]:
     """Twin -> (original, change, dose), for the twins of a recipe."""
     names = [name for name in recipes.world_of(made).members if "-" in name]
-    return dict(zip(names, made.twins, strict=True))
+    return dict(zip(names, recipes.twins_of(made), strict=True))
 
 
 def _split(name: str, found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -33,6 +33,7 @@ class Recipe:
     vocabulary: int = 3000  # byte-pair tokens, from all languages
     spread: float = 0.02  # standard deviation of the initial weights
     twinned: int = 0  # languages whose twins are trained beside the world's languages
+    changes: tuple[tuple[str, float], ...] = tuple((change, 1.0) for change in worlds.CHANGES)  # of each, with doses
 
 
 RECIPES = {
@@ -53,17 +54,19 @@ def recipe(name: str) -> Recipe:
 
 
 def world_of(made: Recipe) -> worlds.World:
-    """The world that a recipe trains on, its twins included; all trainings of a recipe share one world.
-
-    The originals of twins are of different families, and of other ones in the next world.
-    """
+    """The world that a recipe trains on, its twins included; all trainings of a recipe share one world."""
     grown = worlds.build(made.world)
-    families = list(dict.fromkeys(grown.languages.family))
-    for place in range(made.twinned):
-        language = f"{families[(made.twinned * grown.seed + place) % len(families)]}1"
-        for change in worlds.CHANGES:
-            grown = grown.twin(language, change)
+    for language, change, dose in twins_of(made):
+        grown = grown.twin(language, change, dose)
     return grown.balanced() if made.twinned else grown
+
+
+def twins_of(made: Recipe) -> list[tuple[str, str, float]]:
+    """(original, change, dose) of every twin; the originals of a world are of different families than the next one's."""
+    grown = worlds.build(made.world)
+    families = list(dict.fromkeys(grown.languages["family"]))
+    places = range(made.twinned * grown.seed, made.twinned * (grown.seed + 1))
+    return [(f"{families[place % len(families)]}1", *change) for place in places for change in made.changes]
 
 
 def schedule(made: Recipe) -> list[int]:
