@@ -120,8 +120,9 @@ def curves(
 def _end_labels(ax: Axes, ends: list[tuple[float, str, str]]) -> None:
     """Names right of the axis at the height of (y, name, colour), pushed apart so that none covers another."""
     to_axis, last = ax.transData + ax.transAxes.inverted(), -np.inf
+    gap = max(0.07, 0.13 * ax.figure.dpi / ax.bbox.height)  # the height of a line of text
     for y, name, colour in sorted(ends):
-        last = max(to_axis.transform((ax.get_xlim()[0], y))[1], last + 0.07)
+        last = max(to_axis.transform((ax.get_xlim()[0], y))[1], last + gap)
         ax.text(1.02, last, name, transform=ax.transAxes, va="center", fontsize=8, color=colour)
 
 
