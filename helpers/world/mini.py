@@ -50,8 +50,8 @@ def ensure(name: str = "mini", *, made: Recipe | None = None, folder: Path | Non
     One process trains a model; any other waits for it.
     """
     made, folder = made or recipe(name), Path(folder or _home(name))
-    kept, wanted = folder / "recipe.json", json.loads(json.dumps(asdict(made)))
-    if kept.exists() and json.loads(kept.read_text()) != wanted:
+    kept, wanted, usual = folder / "recipe.json", *(json.loads(json.dumps(asdict(x))) for x in (made, Recipe()))
+    if kept.exists() and usual | json.loads(kept.read_text()) != wanted:  # a setting that came later had its default
         raise ValueError(f"{folder} holds a model of another recipe; delete the folder or give the model another name")
     while lacking(made, folder):
         try:
