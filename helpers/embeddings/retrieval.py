@@ -49,7 +49,7 @@ def correct(embeddings, *, candidates=None) -> np.ndarray:
     queries, others = _tensor(embeddings), _tensor(candidates)
     if queries.shape != others.shape:
         raise ValueError(f"{tuple(queries.shape)} queries but {tuple(others.shape)} candidates; row i translates row i")
-    both, count = _checked(torch.cat([queries, others])), len(queries)
+    both, count = torch.cat([_checked(queries), _checked(others)]), len(queries)
     base = both.double().mean(1)
     return _judged(both, base, base[None], first=count)[0, :count, count:]
 
