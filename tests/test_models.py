@@ -21,8 +21,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 @pytest.fixture
 def series(tmp_path, monkeypatch):
     """A mini series of three steps, named so that sorting by letters would go wrong."""
-    for name in ("DATA", "HOUSE"):
-        monkeypatch.setattr(hub, name, tmp_path)
+    monkeypatch.setattr(hub, "DATA", tmp_path)
+    monkeypatch.setattr(hub, "SHIPPED", tmp_path / "shipped")
     lm = tiny.language_model("llama")
     folder = tmp_path / "cache" / "models" / "mini"
     for step in ("step20", "step3", "step100"):
@@ -73,7 +73,7 @@ def test_a_mini_model_is_its_last_step_or_the_one_asked_for(series):
 
 
 def test_a_series_that_is_shipped_goes_before_one_that_was_trained_here(series, tmp_path, monkeypatch):
-    shipped = series.parents[2] / "data" / "models" / "mini" / "step7"
+    shipped = hub.SHIPPED / "mini" / "step7"
     tiny.save(tiny.language_model("llama"), shipped)
     assert models.load("mini").revision == "step7" and hub.is_here("mini", tmp_path / "nowhere")
     assert hub.series() == {"mini": shipped.parent}

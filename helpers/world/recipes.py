@@ -62,7 +62,7 @@ def world_of(made: Recipe) -> worlds.World:
 
 
 def twins_of(made: Recipe) -> list[tuple[str, str, float]]:
-    """(original, change, dose) of every twin; the originals of a world are of different families than the next one's."""
+    """(original, change, dose) of every twin; the originals of a world are of other families than the next world's."""
     grown = worlds.build(made.world)
     families = list(dict.fromkeys(grown.languages["family"]))
     places = range(made.twinned * grown.seed, made.twinned * (grown.seed + 1))
