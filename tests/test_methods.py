@@ -167,7 +167,7 @@ def test_factors_of_the_choice_are_passed_on(score, pool):
     inside = {site: array for site, array in source.responses(pool).items() if ".1." in site}
     count = round(0.02 * sum(array.shape[1] for array in source.responses(pool).values()))
     chosen = experts.top(count, inside, labels, score=score).query("language == 'B1'")
-    found = flat(methods.fit("overwrite", source, "B1", k=0.02, pool=pool, score=score, block=1, value="p90"))
+    found = flat(methods.fit("overwrite", source, "B1", k=0.02, pool=pool, score=score, inside=1, value="p90"))
     assert set(zip(found["site"], found["unit"])) == set(zip(chosen["site"], chosen["unit"]))
     own = (labels == "B1").to_numpy()
     wanted = [np.percentile(inside[row.site][own, row.unit].astype(float), 90) for row in found.itertuples()]

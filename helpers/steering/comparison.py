@@ -49,7 +49,6 @@ def _plans(ks: Sequence[int], blocks: Sequence[int], full: int) -> list[tuple[st
     plans += [
         ("overwrite, random units", "overwrite", few | dict(control="random")),
         ("overwrite, random at own means", "overwrite", few | dict(control="random_own")),
-        ("overwrite, shuffled labels", "overwrite", few | dict(control="shuffled")),
         ("overwrite with mean of tokens", "overwrite", few | dict(value="mean_token")),
         ("overwrite with zero", "overwrite", few | dict(value="zero")),
         ("damp", "damp", many),

@@ -66,16 +66,16 @@ def overwrite(
     value: str = "mean",
     pool: str = "max",
     score: str = "auroc",
-    block: int | None = None,
+    inside: int | None = None,
 ) -> list[Edit]:
     """The k best experts of the language, set to what they answer to its sentences, or to zero.
 
-    k below 1 is a share of all units. Experts are chosen by `score`, in one block or in all, from responses pooled over
-    tokens by `pool`; `value` is the mean, median or p90 of these responses over sentences, or mean_token, the mean over
-    tokens first: with the maximum as pool the mean lies far above what a unit answers to most tokens.
+    k below 1 is a share of all units. Experts are chosen by `score`, in all blocks or `inside` one, from responses
+    pooled over tokens by `pool`; `value` is the mean, median or p90 of these over sentences, or mean_token, the mean
+    over tokens first: with the maximum as pool the mean lies far above what a unit answers to most tokens.
     """
     known(value, VALUES, "value")
-    chosen = _chosen(fitting, toward, partial(experts.top, score=known(score, SCORES, "score")), k, pool, block)
+    chosen = _chosen(fitting, toward, partial(experts.top, score=known(score, SCORES, "score")), k, pool, inside)
     pool = "mean" if value == "mean_token" else pool
     answers = experts.values(fitting.responses(pool), fitting.labels, chosen).assign(value_zero=0.0)
     return units.edits(chosen.assign(scale=0.0, shift=answers[f"value_{value.removesuffix('_token')}"]))
