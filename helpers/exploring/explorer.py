@@ -175,7 +175,7 @@ class Explorer:
         known(setting.layer, self.layers, "layer that an edit reaches")
         name, _ = self.sizes(setting.method)
         options = [(name, setting.size)] if name and setting.size else []
-        if name != "k" and "block" in signature(methods.METHODS[setting.method]).parameters:  # units are of every block
+        if "block" in signature(methods.METHODS[setting.method]).parameters:
             options.append(("block", setting.layer - 1))
         neutral = setting.method in ("erase", "leace")  # they favour no language
         return setting.method, None if neutral else setting.toward, *options
