@@ -147,3 +147,11 @@ def test_languages_of_two_worlds_are_two_sets_of_languages():
     natural["value"] += 1e-3 * np.random.default_rng(0).normal(size=len(natural))
     table = twins.correlations(natural, permutations=19).set_index("change")
     assert table.r["lexicon"] == pytest.approx(1, abs=0.01) and table.holm["lexicon"] < 0.25
+
+
+def test_nothing_measured_is_nothing_told(monkeypatch):
+    def absent(name):
+        raise LookupError(name)
+
+    monkeypatch.setattr(twins.results, "read_summary", absent)
+    assert twins.causes([], k=1, layer=1) is None

@@ -32,18 +32,23 @@ _ROOMS = ("common", "models", "world", "corpora", "embeddings", "steering", "abx
 _KEYS = ["outcome", "kin", "original", "change", "dose"]
 
 
-def causes(trained: Sequence[str], *, k: int, layer: int, permutations: int = 999, seed: int = 0) -> SimpleNamespace:
+def causes(
+    trained: Sequence[str], *, k: int, layer: int, permutations: int = 999, seed: int = 0
+) -> SimpleNamespace | None:
     """Compare what twins cause with what correlations claim, in mini models trained with twins, measured now.
 
     effects and natural pairs of all trainings, `curves` over doses, effects and correlations `compared`, `ranks` of the
-    changes by both, and the `power` of four worlds of three originals. No models: the committed summary, of the
-    built-in world.
+    changes by both, and the `power` of four worlds of three originals. No models: the committed summary of the sweep
+    `twins`, or None where there is none.
     """
     if trained:
         parts = [_split(name, kept(name, k=k, layer=layer, seed=seed)) for name in trained]
         natural, found = (pd.concat(tables, ignore_index=True) for tables in zip(*parts))
     else:
-        (natural, _), (found, about) = (results.read_summary(f"twins-{kind}") for kind in ("natural", "effects"))
+        try:
+            (natural, _), (found, about) = (results.read_summary(f"twins-{kind}") for kind in ("natural", "effects"))
+        except LookupError:
+            return None
         k, layer = about["parameters"]["k"], about["parameters"]["layer"]
     keys, full = ["outcome", "kin", "change", "dose"], found["dose"] == found["dose"].max()
     curves = claimed.summary(found, keys)
