@@ -162,7 +162,8 @@ def heatmap(
             rule(i + 1, color="white", lw=2)
     ax.set(xlabel=columns, ylabel=rows)
     ax.tick_params(axis="y", rotation=0)
-    ax.tick_params(axis="x", rotation=90 if sum(len(str(name)) for name in cells.columns) > 45 else 0)
+    room = 10 * ax.get_window_extent().width / ax.figure.dpi  # letters beside each other
+    ax.tick_params(axis="x", rotation=90 if sum(len(str(name)) + 1 for name in cells.columns) > room else 0)
     return ax
 
 
