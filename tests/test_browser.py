@@ -8,15 +8,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 import nbformat
 import pytest
 from chromium import launched
-
-from helpers.world import mini, recipes
 
 pytestmark = pytest.mark.browser
 
@@ -28,7 +25,7 @@ NOTEBOOKS = {  # what each runs with; "made-up points" is no notebook of the wor
 }
 EXPLORER = "06_explore.ipynb"
 EXPLORED = dict(
-    languages=["A1", "A2", "B1", "C1"], ks=[2, 5], size=5, strengths=[0.0, 1.0], sentences=12, samples=3,
+    languages=["A1", "A2", "B1", "C1"], ks=[5, 40], size=40, strengths=[0.0, 1.0], sentences=12, samples=3,
     projection="pca",
 )  # fmt: skip
 CHANGES = {  # knob -> the parts of the surface that a step of it must change
@@ -97,7 +94,7 @@ def lab(tmp_path):
 def _serve(notebook: str, folder: Path, stack: contextlib.ExitStack) -> str:
     served, house = folder / "served", Path(__file__).resolve().parents[1]
     served.mkdir()
-    nbformat.write(_book(notebook, house, folder / "home"), served / "notebook.ipynb")
+    nbformat.write(_book(notebook, house), served / "notebook.ipynb")
     port, token = _free_port(), secrets.token_hex(16)
     settings = ["--no-browser", f"--port={port}", "--ip=127.0.0.1", "--ServerApp.port_retries=0"]
     settings += [f"--ServerApp.root_dir={served}", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url="]
@@ -113,14 +110,12 @@ def _serve(notebook: str, folder: Path, stack: contextlib.ExitStack) -> str:
     return f"http://127.0.0.1:{port}/lab/tree/notebook.ipynb?token={token}&reset"
 
 
-def _book(notebook: str, house: Path, home: Path) -> nbformat.NotebookNode:
-    """The notebook with its small parameters, and a hardly trained mini model for it; or one cell of made-up points."""
+def _book(notebook: str, house: Path) -> nbformat.NotebookNode:
+    """The notebook with its small parameters; or one cell of made-up points."""
     if not notebook.endswith(".ipynb"):
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(POINTS.strip())])
         book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
         return book
-    quick = replace(recipes.recipe("mini"), steps=40, checkpoints=2, warmup=10)
-    mini.ensure("mini", made=quick, folder=home / "data" / "cache" / "models" / "mini")
     book = nbformat.read(house / "notebooks" / notebook, as_version=4)
     tagged = next(cell for cell in book.cells if "parameters" in cell.metadata.get("tags", []))
     given = EXPLORED if notebook == EXPLORER else NOTEBOOKS[notebook]
