@@ -171,7 +171,7 @@ def test_a_notebook_is_a_text(path):
     assert words >= 300, f"only {words} words of prose"
     saved = json.loads(path.read_text())["cells"]
     assert all(list(cell) == sorted(cell) for cell in saved), (
-        "written as git's filter writes it, or a run shows as a change"
+        "a run would show in git as a change"
     )
     assert not any(re.search(r"^\s*(def|class) ", source, re.M) for source in code), "logic that wants a test"
     first = _source(_cells(path, "markdown")[0])
