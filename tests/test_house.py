@@ -170,9 +170,7 @@ def test_a_notebook_is_a_text(path):
     assert len(code) <= 25 and max(lines) <= 25 and median(lines) <= 6
     assert words >= 300, f"only {words} words of prose"
     saved = json.loads(path.read_text())["cells"]
-    assert all(list(cell) == sorted(cell) for cell in saved), (
-        "a run would show in git as a change"
-    )
+    assert all(list(cell) == sorted(cell) for cell in saved), "a run would show in git as a change"
     assert not any(re.search(r"^\s*(def|class) ", source, re.M) for source in code), "logic that wants a test"
     first = _source(_cells(path, "markdown")[0])
     assert all(f"**{word}**" in first for word in ("Question", "Reads", "Writes", "Time")), (

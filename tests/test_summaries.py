@@ -50,8 +50,13 @@ def test_a_contrast_is_taken_within_a_group():
     assert found.loc["x less y", ["low", "high"]].tolist() == list(stats.few_interval([-1.0, -1.5])[1:])
 
 
-def test_committed_summaries_are_read_with_where_they_come_from():
-    table, about = results.read_summary("full-steering")
-    assert len(table) and about["parameters"]["sweep"] == "full" and about["commits"]
+def test_committed_summaries_are_read_with_where_they_come_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    place = tmp_path / "notebooks" / "sweeps" / "factors-controls"
+    place.parent.mkdir(parents=True)
+    place.with_suffix(".csv").write_text("k,change\n5,0.5\n")
+    place.with_suffix(".json").write_text('{"commits": ["c"]}')
+    table, about = results.read_summary("factors-controls")
+    assert table.k.tolist() == [5] and about == {"commits": ["c"]}
     with pytest.raises(LookupError, match="no summary none.csv"):
         results.read_summary("none")

@@ -73,7 +73,7 @@ def write_figure(figure: object, name: str, folder: Path | None = None) -> list[
 
 
 def read_summary(name: str) -> tuple[pd.DataFrame, dict]:
-    """A committed summary such as `full-steering`, and its provenance. LookupError where there is none of this name."""
+    """A committed summary such as `twins-effects`, and its provenance. LookupError where there is none of this name."""
     for folder in (ROOT / "notebooks" / "sweeps", HOUSE / "notebooks" / "sweeps"):
         if (path := folder / f"{name}.csv").is_file():
             return pd.read_csv(path), json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))

@@ -17,13 +17,11 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from helpers import DATA, ROOT
-from helpers.world import mini
+from helpers import ROOT
 
 
 def main(runs: int = 24) -> int:
     """Print both sides; 1 where a table differs."""
-    mini.ensure("mini")
     with tempfile.TemporaryDirectory() as folder:
         took = {workers: swept(Path(folder) / str(workers), workers, runs) for workers in (1, 2)}
         print(f"speed-up of two workers {took[1] / took[2]:.2f}")
@@ -34,9 +32,8 @@ def main(runs: int = 24) -> int:
 
 
 def swept(home: Path, workers: int, runs: int) -> float:
-    """Seconds of the sweep in a home of its own, which has the trained model."""
+    """Seconds of the sweep in a home of its own."""
     shutil.copytree(ROOT / "notebooks", home / "notebooks")
-    shutil.copytree(DATA / "cache" / "models" / "mini", home / "data" / "cache" / "models" / "mini")
     path = home / "notebooks" / "sweeps" / "small.yaml"
     spec = yaml.safe_load(path.read_text())
     grid = spec.pop("grid")
