@@ -85,7 +85,7 @@ def pretrain(name: str, folder: Path | None = None) -> Path:
 
 def _home(name: str) -> Path:
     """Where a mini model lies: with the workbook, or else where it is trained to."""
-    return hub.SHIPPED / name if (hub.SHIPPED / name).is_dir() else DATA / "cache" / "models" / name
+    return hub.series().get(name, DATA / "cache" / "models" / name)
 
 
 def claim(folder: Path) -> str:

@@ -5,6 +5,7 @@ No torch in here, so that a name is checked at once.
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -53,6 +54,7 @@ def recipe(name: str) -> Recipe:
     return replace(made, world=world, seed=int(seed or 0))
 
 
+@lru_cache(maxsize=16)
 def world_of(made: Recipe) -> worlds.World:
     """The world that a recipe trains on, its twins included; all trainings of a recipe share one world."""
     grown = worlds.build(made.world)
