@@ -11,7 +11,7 @@ import pytest
 from helpers.abx import probes
 from helpers.common import stats
 from helpers.synthesis import questions
-from helpers.transfer import qap, ranking, twins
+from helpers.transfer import qap, ranking, trees, twins
 from helpers.world import planted
 
 DRAWS = 300
@@ -151,7 +151,7 @@ def test_the_cost_of_a_choice_by_family():
 
     def draw(rng):
         x = lost(rng, list(families))
-        found = stats.mean_interval(x, qap.family(list(families), families))
+        found = stats.mean_interval(x, trees.family(list(families), families))
         return found.low, 2, found.high
 
     assert covered(draw) >= 0.88 and ranking.BEST  # costs are skewed, which Student's interval does not know

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from helpers.transfer import findings, measures, qap
+from helpers.transfer import findings, measures, qap, trees
 from helpers.world import planted, worlds
 
 NAMES = list("abcdef")
@@ -48,7 +48,7 @@ def table(cells, column="value", **keys):
 
 def orders(tree, draws=4000):
     S = qap.square(table(np.random.default_rng(0).random((6, 6)), "score"), "score")
-    rows, columns = qap._shuffled(S, draws, 0, tree)
+    rows, columns = trees.shuffled(S, draws, 0, tree)
     names = S.index.to_numpy()
     assert (names[rows] == S.columns.to_numpy()[columns][:, [list(S.columns).index(n) for n in names]]).all()
     place = [NAMES.index(name) for name in names]
@@ -58,7 +58,7 @@ def orders(tree, draws=4000):
 @pytest.mark.parametrize("tree", TREES.values(), ids=TREES)
 def test_drawn_permutations_are_those_of_an_enumeration_and_equally_likely(tree):
     every, drawn = kept(tree), orders(tree)
-    assert drawn[0] == tuple(range(6)) and len(every) == qap.arrangements(NAMES, tree)
+    assert drawn[0] == tuple(range(6)) and len(every) == trees.arrangements(NAMES, tree)
     counts = pd.Series(drawn[1:]).value_counts()
     assert set(counts.index) <= every and (len(every) > 500 or set(counts.index) == every)
     if len(every) < 100:
@@ -69,7 +69,7 @@ def test_drawn_permutations_are_those_of_an_enumeration_and_equally_likely(tree)
 @given(st.lists(st.lists(st.sampled_from("01"), max_size=3), min_size=6, max_size=6))
 def test_arrangements_are_counted_as_by_enumeration(tails):
     tree = {name: (f"{tail[0] if tail else 'x'}", *tail[1:], name) for name, tail in zip(NAMES, tails)}
-    assert qap.arrangements(NAMES, tree) == len(kept(tree))
+    assert trees.arrangements(NAMES, tree) == len(kept(tree))
 
 
 def test_the_world_has_branches_and_its_sizes_are_a_product():
@@ -78,8 +78,8 @@ def test_the_world_has_branches_and_its_sizes_are_a_product():
     assert all(len(path) > 1 for path in tree.values()) and len(set(tree.values())) == len(tree)
     flat = {name: path[0] for name, path in tree.items()}
     expected = math.factorial(len(sizes)) * math.prod(map(math.factorial, sizes)) if sizes.nunique() == 1 else None
-    assert expected is None or qap.arrangements(list(flat), flat) == expected
-    assert qap.arrangements(list(tree), tree) <= qap.arrangements(list(flat), flat)
+    assert expected is None or trees.arrangements(list(flat), flat) == expected
+    assert trees.arrangements(list(tree), tree) <= trees.arrangements(list(flat), flat)
 
 
 def test_p_values_are_those_of_all_permutations_that_keep_the_tree():
@@ -149,4 +149,4 @@ def test_too_few_families_are_told_with_the_number_that_would_do():
     assert "8 arrangements" in said and "3 families of 2" in said and table.families.tolist() == [2]
     enough, _ = findings.answer("reach", {f"L{i}": f"F{i // 3}" for i in range(24)})
     assert "would" not in enough
-    assert [qap.families_needed(size) for size in (1, 2, 3, 4)] == [4, 3, 2, 1]
+    assert [trees.families_needed(size) for size in (1, 2, 3, 4)] == [4, 3, 2, 1]

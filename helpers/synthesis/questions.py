@@ -14,7 +14,7 @@ import pandas as pd
 from helpers.common import stats
 from helpers.common.lookup import known
 from helpers.synthesis.dyads import KEYS, VARIANTS
-from helpers.transfer import qap
+from helpers.transfer import qap, trees
 
 _KNOWN = 0.9  # the least share of pairs that a measure of similarity has to be known for
 _ENDS = ["low", "high", "low_family", "high_family"]
@@ -64,7 +64,7 @@ def ask(table: pd.DataFrame, layer: int, last: int) -> list[Question]:
 
 
 def answers(
-    table: pd.DataFrame, questions: Sequence[Question], tree: qap.Tree, *, permutations: int = 1999, seed: int = 0
+    table: pd.DataFrame, questions: Sequence[Question], tree: trees.Tree, *, permutations: int = 1999, seed: int = 0
 ) -> pd.DataFrame:
     """table[outcome, predictor, given, r, partial_r, low, ..., p, p_family, holm, holm_family, freely, significant, n].
 
@@ -137,7 +137,7 @@ def _pull(cells: np.ndarray) -> np.ndarray:
     return (x * y - (x * y).mean() * (x**2 + y**2) / 2) / len(x)
 
 
-def _ends(estimate: float, influence: np.ndarray, source: Sequence, target: Sequence, tree: qap.Tree) -> list[float]:
+def _ends(estimate: float, influence: np.ndarray, source: Sequence, target: Sequence, tree: trees.Tree) -> list[float]:
     """The ends of the interval over languages, then over families; NaN for one of them."""
-    families = dict(zip(tree, qap.family(list(tree), tree)))
+    families = dict(zip(tree, trees.family(list(tree), tree)))
     return [end for g in ({}, families) for end in stats.dyadic_interval(estimate, influence, source, target, g)[1:]]

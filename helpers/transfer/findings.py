@@ -7,7 +7,7 @@ import pandas as pd
 
 from helpers.common.lookup import known
 from helpers.common.stats import by_group, dyadic_interval, mean_interval, smallest_effect
-from helpers.transfer import qap, ranking
+from helpers.transfer import ranking, trees
 from helpers.transfer.qap import EXPERIMENT
 from helpers.transfer.ranking import ALL, BEST, floor_share, guides
 
@@ -37,16 +37,16 @@ def transfer(scores: pd.DataFrame, families: Mapping[str, str] | None = None) ->
     return said, table.join(home, on=EXPERIMENT).join(floor, on=EXPERIMENT)
 
 
-def reach(families: qap.Tree) -> Answer:
+def reach(families: trees.Tree) -> Answer:
     """In how many ways the languages can be permuted so that the tree stays, and whether that can reach 5 %."""
-    ways = qap.arrangements(list(families), families)
-    sizes = pd.Series(qap.family(list(families), families)).value_counts()
+    ways = trees.arrangements(list(families), families)
+    sizes = pd.Series(trees.family(list(families), families)).value_counts()
     table = sizes.value_counts().rename_axis("languages in a family").rename("families").reset_index()
     said = f"{len(families)} languages in {len(sizes)} families have {ways:,} arrangements that keep the tree"
     if ways >= 20:
         return f"{said}, enough for p < .05 beyond family.", table
     size = int(sizes.median())
-    needed = f"{qap.families_needed(size)} families of {size}"
+    needed = f"{trees.families_needed(size)} families of {size}"
     return f"{said}: p beyond family cannot fall below {1 / ways:.2f}; {needed} would do.", table
 
 

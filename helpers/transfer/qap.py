@@ -3,31 +3,26 @@
 Cells of one target share that target's difficulty, which dwarfs what sources add: the statistic to lead with is taken
 within each target, the pooled one is confounded. As the cells are not independent, intervals hold whole families of
 targets together, and p-values permute the languages' labels, of rows and columns jointly (quadratic assignment, after
-Mantel); languages that are only sources, only targets or both are permuted among their like. Languages of one tree are
-not exchangeable: so labels are permuted freely, and once more so that the tree stays what it is, which asks for what
-holds beyond family. A language paired with itself never counts, nor does a pair that either table leaves unknown.
-Arrays are S [target, source] for scores, V [target, source] for values.
+Mantel), freely and once more so that the tree stays what it is (`trees`), which asks for what holds beyond family. A
+language paired with itself never counts, nor does a pair that either table leaves unknown. Arrays are S [target,
+source] for scores, V [target, source] for values.
 """
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.linalg import orth
-from scipy.sparse import csgraph
 from scipy.stats import rankdata
 
 from helpers.common import stats
+from helpers.transfer.trees import Tree, family, shuffled
 
 STATISTICS = ("within_target", "centred", "pooled")
 EXPERIMENT = ["task", "representation", "metric"]  # keys of scores beside source and target, where present
 _FEWEST = 3  # a correlation of two points is always 1 or -1
 _RANK = 1e-10  # a share of variance below this is rounding
 _CHUNK = 50  # permuted tables held at once
-Tree = Mapping[str, str | Sequence[str]]  # language -> family, or the path to it from the family down; "" unknown
 
 
 def within_target(scores: pd.DataFrame, values: pd.DataFrame, method: str = "pearson") -> pd.DataFrame:
@@ -80,7 +75,7 @@ def correlate(
         cells, most = S.to_numpy(), int(S.notna().sum(axis=1).max())
         if "within_target" in statistics and most < _FEWEST:
             raise ValueError(f"{most} sources of one target, but a correlation needs {_FEWEST}; take more languages")
-        kin, moved = family(S.index, tree), [_shuffled(S, permutations, seed, kept) for kept in (None, tree)]
+        kin, moved = family(S.index, tree), [shuffled(S, permutations, seed, kept) for kept in (None, tree)]
         for pairs, shown in (("common", common(V)), ("full", V)):
             for statistic in statistics:
                 stack = np.stack(list(shown.values()))
@@ -124,7 +119,7 @@ def mrqap(
         y, *x = (cells / (cells.std() or 1) for cells in left)
         place = np.full(known.shape, len(y))  # of each known cell; all others share the one after the last
         place[known] = np.arange(len(y))
-        orders = {p: _shuffled(S, permutations, seed, kept) for p, kept in (("p", None), ("p_family", tree))}
+        orders = {p: shuffled(S, permutations, seed, kept) for p, kept in (("p", None), ("p_family", tree))}
         for m, name in enumerate(V):
             others = np.column_stack([np.zeros(len(y)), *x[:m], *x[m + 1 :]])
             found = {"measure": name}
@@ -304,80 +299,3 @@ def _permuted(x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Iterator[
     for start in range(0, len(rows), _CHUNK):
         part = slice(start, start + _CHUNK)
         yield x[rows[part, :, None], columns[part, None, :]]
-
-
-def family(names: Sequence[str], tree: Tree | None) -> np.ndarray:
-    """The family of each language [language]; one that the tree does not know is a family of its own."""
-    return np.array([_path(name, tree or {})[0] for name in names], dtype=object)
-
-
-def arrangements(names: Sequence[str], tree: Tree) -> int:
-    """In how many ways the labels of these languages can be permuted so that the tree stays what it is."""
-
-    def ways(node: _Node) -> int:
-        return math.prod(math.factorial(len(same)) * math.prod(map(ways, same)) for same in node.alike)
-
-    return ways(_grown([(_path(name, tree), "", i) for i, name in enumerate(names)]))
-
-
-def families_needed(size: int) -> int:
-    """The fewest families of so many languages each whose arrangements can bring a p-value to 5 %."""
-    names = count(1)
-    return next(n for n in names if math.factorial(n) * math.factorial(size) ** n >= 20)
-
-
-class _Node(NamedTuple):
-    """A branching of a tree: its shape as text, its children in classes of one shape, and the place of a leaf."""
-
-    shape: str
-    alike: tuple[tuple["_Node", ...], ...] = ()
-    place: int = -1
-
-
-def _path(name: str, tree: Tree) -> tuple[str, ...]:
-    found = tree.get(name) or name
-    return (found,) if isinstance(found, str) else tuple(found)
-
-
-def _grown(leaves: list[tuple[Sequence[str], str, int]]) -> _Node:
-    """The tree of leaves (path, kind, place), single branches left out; leaves of one kind and branch are alike."""
-    if len(leaves) == 1:
-        return _Node(leaves[0][1], (), leaves[0][2])
-    branches: dict = {}
-    for path, kind, place in leaves:
-        branches.setdefault(path[0] if path else place, []).append((path[1:], kind, place))
-    children = [_grown(branch) for branch in branches.values()]
-    if len(children) == 1:
-        return children[0]
-    shapes = sorted(child.shape for child in children)
-    alike = tuple(tuple(child for child in children if child.shape == shape) for shape in dict.fromkeys(shapes))
-    return _Node(f"({' '.join(shapes)})", alike)
-
-
-def _turned(node: _Node, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """The places of the leaves [draw, leaf] when branches of one shape are exchanged; the first moves nothing."""
-    if not node.alike:
-        return np.full((draws, 1), node.place)
-    parts = []
-    for same in node.alike:
-        moved = np.stack([_turned(child, draws, rng) for child in same], axis=1)  # [draw, child, leaf]
-        order = np.tile(np.arange(len(same)), (draws, 1))
-        order[1:] = rng.permuted(order[1:], axis=1)
-        parts.append(np.take_along_axis(moved, order[..., None], axis=1).reshape(draws, -1))
-    return np.concatenate(parts, axis=1)
-
-
-def _shuffled(S: pd.DataFrame, permutations: int, seed: int, tree: Tree | None = None) -> list[np.ndarray]:
-    """Where each permutation, the first of which moves nothing, takes rows [draw, target], columns [draw, source].
-
-    Languages are exchanged with those of their role (source, target or both) in the same block of known pairs.
-    """
-    names = S.index.union(S.columns, sort=False)
-    known = S.reindex(index=names, columns=names).notna().to_numpy()
-    blocks, role = csgraph.connected_components(known)[1], 2 * names.isin(S.index) + names.isin(S.columns)
-    kinds = [f"{block}-{kind}" for block, kind in zip(blocks, role)]
-    leaves = [(_path(name, tree) if tree else (), kind, i) for i, (name, kind) in enumerate(zip(names, kinds))]
-    moved = _turned(_grown(leaves), permutations + 1, np.random.default_rng(seed))
-    order = np.empty_like(moved)
-    order[:, moved[0]] = moved
-    return [labels.get_indexer(names)[order[:, names.get_indexer(labels)]] for labels in (S.index, S.columns)]

@@ -16,7 +16,7 @@ from sklearn.linear_model import RidgeCV
 
 from helpers.common.lookup import known
 from helpers.common.stats import mean_interval
-from helpers.transfer import qap
+from helpers.transfer import qap, trees
 from helpers.transfer.qap import EXPERIMENT, aligned, experiments, mean, square, stacked
 
 RULES = ["random", "best single source", "same family"]  # that need no measure
@@ -94,7 +94,7 @@ def regret_curve(
         rules = baselines(table, pivot=pivot, families=families, others=others)
         S, V = stacked(table, pd.concat([similarity, rules]))
         V |= elsewhere(S, {name: V[name] for name in V if name in names}, families)[0]
-        kin, cells, best = qap.family(S.index, families), S.to_numpy(), S.max(axis=1).to_numpy()
+        kin, cells, best = trees.family(S.index, families), S.to_numpy(), S.max(axis=1).to_numpy()
         tried = [k for k in ks if k <= S.notna().sum(axis=1).max()]
         for name, values in V.items():
             lost = np.stack([best - _expected(cells, values, k) for k in tried], axis=1)
@@ -135,8 +135,8 @@ def elsewhere(
     unknown counts as the mean. With a single family, each target is left out alone.
     """
     cells, stack, names = S.to_numpy(), np.stack(list(V.values())), np.array(list(V), dtype=object)
-    kin, own = qap.family(S.index, families), [labels.to_numpy() for labels in (S.index, S.columns)]
-    targets, sources = own if len(set(kin)) == 1 else [qap.family(labels, families) for labels in own]
+    kin, own = trees.family(S.index, families), [labels.to_numpy() for labels in (S.index, S.columns)]
+    targets, sources = own if len(set(kin)) == 1 else [trees.family(labels, families) for labels in own]
     x = np.nan_to_num(_z(np.where(np.isnan(cells), np.nan, stack)))
     both, found = np.full((2, *cells.shape), np.nan), []
     for group in dict.fromkeys(targets):

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.stats import t as students
 
 from helpers.common import stats
-from helpers.transfer import qap, training
+from helpers.transfer import qap, training, trees
 from helpers.world import worlds
 
 MEASURES = {"script": "script", "lexicon": "lexical", "order": "syntactic", "morphology": "morphological"}
@@ -21,7 +21,7 @@ _CLAIMS = ["r", "r_low", "r_high", "holm", "holm_family", "partial_r", "p", "p_f
 
 
 def causes(
-    scores: pd.DataFrame, similarity: pd.DataFrame, tree: qap.Tree, *, seeds: Sequence[int], permutations: int, seed=0
+    scores: pd.DataFrame, similarity: pd.DataFrame, tree: trees.Tree, *, seeds: Sequence[int], permutations: int, seed=0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The `effects` of twins on the tasks that n-grams have scores for, and those on siblings as `judged`."""
     ngrams = scores[scores["representation"] == "ngrams"]
@@ -84,7 +84,7 @@ def power(effects: pd.DataFrame, keys: Sequence[str], *, groups: int, originals:
 
 
 def claims(
-    scores: pd.DataFrame, similarity: pd.DataFrame, tree: qap.Tree | None, *, permutations: int = 999, seed: int = 0
+    scores: pd.DataFrame, similarity: pd.DataFrame, tree: trees.Tree | None, *, permutations: int = 999, seed: int = 0
 ) -> pd.DataFrame:
     """table[task, ..., change, r, r_low, r_high, holm, holm_family, partial_r, p, p_family]: what correlations claim.
 
